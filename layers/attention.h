@@ -1,0 +1,86 @@
+/* Attention as a table: what a method is called, which options and random draws it takes and what it costs, for every
+ * device; and the call that a device's implementation receives.
+ *
+ * Sizes of one (image, head): q [queries, head_dim], k [keys, head_dim], v [keys, value_dim], out [queries, value_dim];
+ * `scale` multiplies q.k. Random choices are never made inside of a method: they arrive as data (attention_draws).
+ */
+#ifndef T2T_LAYERS_ATTENTION_H
+#define T2T_LAYERS_ATTENTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "layers/base/status.h"
+
+enum attention_kind {
+    ATTENTION_EXACT,     /* softmax(scale q k^T) v */
+    ATTENTION_KDEFORMER, /* Zandieh, Han, Daliri, Karbasi, ICML 2023, Algorithm 3 */
+    ATTENTION_MEAN,      /* every query gets the mean of v: the control that shows what attention is worth */
+    ATTENTION_KINDS
+};
+
+struct attention_shape {
+    size_t heads, queries, keys, head_dim, value_dim;
+    float scale;
+};
+
+/* A method and its options; those of other methods are ignored. */
+struct attention_config {
+    enum attention_kind kind;
+    size_t projections; /* kdeformer: bits of the hash, 1 ... 16 */
+    size_t bucket;      /* kdeformer: keys in a block of the block diagonal */
+    size_t samples;     /* kdeformer: sampled keys of the remainder, 0 for none */
+};
+
+/* Every random choice of one layer. Pointers that the method does not use are NULL. */
+struct attention_draws {
+    const float *projection;        /* kdeformer: [batch, heads, head_dim, projections], standard normal */
+    const uint32_t *sample_uniform; /* kdeformer: [batch, heads, samples], uniform on 32 bits; see kdeformer.md */
+    const int32_t *sample_key;      /* kdeformer: [batch, heads, samples] keys chosen beforehand, instead of ... */
+    const float
+        *sample_probability; /* ... sample_uniform, with the [batch, heads, keys] probabilities they came from */
+};
+
+/* How many numbers of each kind one (image, head) draws. */
+struct attention_draw_counts {
+    size_t projection, sample_uniform;
+};
+
+struct attention_method {
+    enum attention_kind kind;
+    const char *name;    /* as on the command line */
+    const char *summary; /* one line for --help */
+    bool random;         /* results depend on the seed */
+    /* T2T_BAD_USAGE with a sentence when the options or the shape are beyond the method; NULL: everything fits. */
+    enum t2t_status (*check)(const struct attention_shape *shape, const struct attention_config *config);
+    struct attention_draw_counts (*draw_counts)(
+        const struct attention_shape *shape, const struct attention_config *config); /* NULL: none */
+    /* Multiply-accumulates of one image, all heads, projections to q, k, v left out; the formula stands beside it. */
+    double (*macs)(const struct attention_shape *shape, const struct attention_config *config);
+};
+
+/* The row of a kind; of a name (NULL when there is none). */
+const struct attention_method *attention_method(enum attention_kind kind);
+const struct attention_method *attention_method_named(const char *name);
+
+/* Draws everything that one layer needs for a batch, keyed by seed, layer, image and head: fills projection
+ * [batch, heads, ...] and sample_uniform [batch, heads, ...] (either may be NULL when its count is 0). */
+void attention_draw(const struct attention_shape *shape, const struct attention_config *config, uint64_t seed,
+    uint32_t layer, const uint64_t *image_index, size_t batch, float *projection, uint32_t *sample_uniform);
+
+/* One layer's attention for a batch. Row t of image b of a [batch * tokens, heads * dim] matrix starts at
+ * data + (b * tokens + t) * stride; head h begins h * dim further on. q, k, v may be columns of one matrix. */
+struct attention_call {
+    struct attention_shape shape;
+    struct attention_config config;
+    struct attention_draws draws;
+    size_t batch;
+    const float *q, *k, *v;
+    size_t q_stride, k_stride, v_stride; /* floats from one row to the next */
+    float *out;                          /* [batch * queries, heads * value_dim]; aliases none of the inputs */
+    size_t out_stride;
+    void *scratch; /* as many bytes as the device asked for, aligned to 64 */
+};
+
+#endif

@@ -1,0 +1,90 @@
+/* What a device must be able to compute: one slot an operation. vit/forward.c calls nothing else.
+ *
+ * Data between image and logits has one shape, struct matrix. Whatever depends on sizes is prepared when a session
+ * opens (linear_open, attention_scratch); the operations themselves allocate nothing and cannot fail.
+ * Every operation gives the same bits for an image whatever the batch size, its place in the batch and the threads.
+ */
+#ifndef T2T_LAYERS_LAYERS_H
+#define T2T_LAYERS_LAYERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "layers/attention.h"
+#include "layers/base/status.h"
+
+/* Row-major [batch * tokens, channels]: row t of image b starts at data + (b * tokens + t) * stride. */
+struct matrix {
+    float *data;
+    size_t batch, tokens, channels;
+    size_t stride; /* floats from one row to the next, at least `channels` */
+};
+
+enum activation { ACTIVATION_NONE, ACTIVATION_GELU /* x Phi(x), the erf form */ };
+
+/* y = activation(x W^T + bias), or residual + x W^T + bias. */
+struct linear_shape {
+    size_t in_features, out_features;
+    size_t tokens;     /* rows of one image */
+    size_t in_stride;  /* of x */
+    size_t out_stride; /* of y */
+    enum activation activation;
+    bool residual; /* then without activation */
+};
+
+/* Overlapping windows of a square picture as rows (T2T-ViT section 3.1; torch.nn.Unfold): row = window, left to right
+ * and top to bottom; channel = (c * kernel + y) * kernel + x; outside of the picture is 0. */
+struct soft_split_shape {
+    size_t side, channels;          /* of the picture that is split */
+    size_t kernel, stride, padding; /* windows: (side + 2 padding - kernel) / stride + 1 in each direction */
+};
+
+struct layer_device; /* a device's own state */
+struct linear;       /* packed weights and whatever else a product needs */
+
+struct layer_ops {
+    const char *name; /* "cpu" */
+
+    enum t2t_status (*open)(struct layer_device **device, size_t threads); /* threads 0: all that may be used */
+    void (*close)(struct layer_device *device);                            /* NULL is allowed */
+    const char *(*describe)(const struct layer_device *device);            /* "avx2, 2 threads, oneDNN 2.6.3" */
+    size_t (*threads)(const struct layer_device *device);
+
+    /* weight [out_features, in_features]; bias [out_features] or NULL. Both are copied. */
+    enum t2t_status (*linear_open)(struct layer_device *device, struct linear **linear,
+        const struct linear_shape *shape, const float *weight, const float *bias);
+    void (*linear_close)(struct linear *linear); /* NULL is allowed */
+    /* `residual` as in the shape: NULL, or rows like those of `out`, which may be `out` itself. */
+    void (*linear)(struct layer_device *device, const struct linear *linear, struct matrix in,
+        const struct matrix *residual, struct matrix out);
+
+    /* (x - mean) / sqrt(variance + 1e-5) * weight + bias over the channels of each row; out may be in. */
+    void (*layer_norm)(
+        struct layer_device *device, struct matrix in, const float *weight, const float *bias, struct matrix out);
+
+    /* Images [batch, channels, side, side]. */
+    void (*soft_split_image)(
+        struct layer_device *device, const struct soft_split_shape *shape, const float *images, struct matrix out);
+    /* Token grids: in [batch * side * side, channels]. */
+    void (*soft_split_tokens)(
+        struct layer_device *device, const struct soft_split_shape *shape, struct matrix in, struct matrix out);
+
+    /* out = [class token; tokens] + positions, positions [1 + tokens, channels]. */
+    void (*assemble_tokens)(struct layer_device *device, struct matrix tokens, const float *class_token,
+        const float *positions, struct matrix out);
+
+    /* Bytes of scratch for a call of this shape, every thread's share included; config NULL: performer_attention. */
+    size_t (*attention_scratch)(struct layer_device *device, const struct attention_shape *shape,
+        const struct attention_config *config, size_t batch);
+    void (*attention)(struct layer_device *device, const struct attention_call *call);
+
+    /* Token_performer's own attention, as trained: phi(x) = exp(w x - |x|^2 / 2) / sqrt(features), w [features, dim];
+     * out = phi(q) (phi(k)^T v) / (phi(q) sum phi(k) + 1e-8). k, q, v: one head. */
+    void (*performer_attention)(struct layer_device *device, const float *w, size_t features, struct matrix k,
+        struct matrix q, struct matrix v, struct matrix out, void *scratch);
+};
+
+/* The CPU; T2TVIT_CPU=c|avx2|avx512 in the environment forces an instruction set when the device is opened. */
+extern const struct layer_ops t2t_cpu_ops;
+
+#endif
