@@ -25,9 +25,7 @@ enum activation { ACTIVATION_NONE, ACTIVATION_GELU /* x Phi(x), the erf form */ 
 /* y = activation(x W^T + bias), or residual + x W^T + bias. */
 struct linear_shape {
     size_t in_features, out_features;
-    size_t tokens;     /* rows of one image */
-    size_t in_stride;  /* of x */
-    size_t out_stride; /* of y */
+    size_t tokens; /* rows of one image */
     enum activation activation;
     bool residual; /* then without activation */
 };
@@ -54,7 +52,8 @@ struct layer_ops {
     enum t2t_status (*linear_open)(struct layer_device *device, struct linear **linear,
         const struct linear_shape *shape, const float *weight, const float *bias);
     void (*linear_close)(struct linear *linear); /* NULL is allowed */
-    /* `residual` as in the shape: NULL, or rows like those of `out`, which may be `out` itself. */
+    /* in and out are dense (stride == channels). `residual` as in the shape: NULL, or rows like those of `out`, with
+     * any stride; it may be `out` itself. */
     void (*linear)(struct layer_device *device, const struct linear *linear, struct matrix in,
         const struct matrix *residual, struct matrix out);
 
@@ -73,13 +72,14 @@ struct layer_ops {
     void (*assemble_tokens)(struct layer_device *device, struct matrix tokens, const float *class_token,
         const float *positions, struct matrix out);
 
-    /* Bytes of scratch for a call of this shape, every thread's share included; config NULL: performer_attention. */
+    /* Bytes of scratch for a call of this shape, every thread's share included. */
     size_t (*attention_scratch)(struct layer_device *device, const struct attention_shape *shape,
         const struct attention_config *config, size_t batch);
     void (*attention)(struct layer_device *device, const struct attention_call *call);
 
     /* Token_performer's own attention, as trained: phi(x) = exp(w x - |x|^2 / 2) / sqrt(features), w [features, dim];
      * out = phi(q) (phi(k)^T v) / (phi(q) sum phi(k) + 1e-8). k, q, v: one head. */
+    size_t (*performer_scratch)(struct layer_device *device, size_t tokens, size_t dim, size_t features, size_t batch);
     void (*performer_attention)(struct layer_device *device, const float *w, size_t features, struct matrix k,
         struct matrix q, struct matrix v, struct matrix out, void *scratch);
 };

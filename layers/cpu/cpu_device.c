@@ -1,0 +1,76 @@
+/* The CPU as a device: opening it, and the table that joins its operations. */
+#include "layers/cpu/cpu_device.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "layers/base/cpu_features.h"
+#include "layers/cpu/cpu_attention.h"
+#include "layers/cpu/kernels.h"
+
+static void cpu_close(struct layer_device *device)
+{
+    if (!device) return;
+    t2t_linear_engine_close(device->linear_engine);
+    free(device);
+}
+
+static enum t2t_status cpu_open(struct layer_device **device, size_t threads)
+{
+    *device = NULL;
+    struct layer_device *made = calloc(1, sizeof *made);
+    if (!made) return t2t_fail_memory("the CPU device", sizeof *made);
+    made->threads = threads ? threads : t2t_cpu_allowed();
+    enum t2t_status status = t2t_kernels_choose(&made->kernels);
+    if (!status) status = t2t_linear_engine_open(&made->linear_engine, made->threads);
+    if (status) {
+        cpu_close(made);
+        return status;
+    }
+    char library[32];
+    t2t_linear_library(library, sizeof library);
+    snprintf(made->description, sizeof made->description, "cpu, %s kernels, %zu thread%s, %s", made->kernels->name,
+        made->threads, made->threads == 1 ? "" : "s", library);
+    *device = made;
+    return T2T_OK;
+}
+
+static const char *cpu_describe(const struct layer_device *device)
+{
+    return device->description;
+}
+
+static size_t cpu_threads(const struct layer_device *device)
+{
+    return device->threads;
+}
+
+static size_t cpu_attention_scratch(struct layer_device *device, const struct attention_shape *shape,
+    const struct attention_config *config, size_t batch)
+{
+    return t2t_cpu_attention_scratch(device->kernels, device->threads, shape, config, batch);
+}
+
+static void cpu_attention(struct layer_device *device, const struct attention_call *call)
+{
+    t2t_cpu_attention(device->kernels, device->threads, call);
+}
+
+const struct layer_ops t2t_cpu_ops = {
+    .name = "cpu",
+    .open = cpu_open,
+    .close = cpu_close,
+    .describe = cpu_describe,
+    .threads = cpu_threads,
+    .linear_open = t2t_linear_open,
+    .linear_close = t2t_linear_close,
+    .linear = t2t_linear,
+    .layer_norm = t2t_layer_norm,
+    .soft_split_image = t2t_soft_split_image,
+    .soft_split_tokens = t2t_soft_split_tokens,
+    .assemble_tokens = t2t_assemble_tokens,
+    .attention_scratch = cpu_attention_scratch,
+    .attention = cpu_attention,
+    .performer_scratch = t2t_performer_scratch,
+    .performer_attention = t2t_performer_attention,
+};
