@@ -1,0 +1,268 @@
+/* T2T-ViT, from normalised pixels to logits (Yuan et al., ICCV 2021, section 3; vit/MODEL.md).
+ *
+ *   [B, 3, S, S]  soft split 7/4  [n1, 147]  token layer 1  [n1, 64]      n1 = (S/4)^2 = 3136
+ *                 soft split 3/2  [n2, 576]  token layer 2  [n2, 64]      n2 = (S/8)^2 =  784
+ *                 soft split 3/2  [n3, 576]  project        [n3, D]       n3 = (S/16)^2 = 196
+ *   class token, positions [1 + n3, D], depth blocks, norm, head          [B, classes]
+ */
+#include <assert.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "layers/base/finite.h"
+#include "vit/session.h"
+
+/* One call of t2t_forward(). */
+struct run {
+    struct t2t_session *session;
+    const struct layer_ops *ops;
+    struct layer_device *device;
+    const struct t2t_config *config;
+    const struct t2t_weights *weights;
+    const float *images;
+    const uint64_t *image_index;
+    size_t batch;
+    t2t_observer *observer;
+    void *observer_context;
+};
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static void observe(const struct run *run, const char *stage, size_t first_image, struct matrix output)
+{
+    if (run->observer) run->observer(run->observer_context, stage, first_image, output);
+}
+
+/* A planned matrix, for the images at hand. */
+static struct matrix of(struct matrix planned, size_t images)
+{
+    assert(images <= planned.batch);
+    planned.batch = images;
+    return planned;
+}
+
+static struct matrix columns(struct matrix all, size_t first, size_t count)
+{
+    all.data += first;
+    all.channels = count;
+    return all;
+}
+
+/* softmax(scale q k^T) v, or what the plan has in its place. */
+static void attention(const struct run *run, size_t layer, const struct layer_memory *memory, size_t first_image,
+    struct matrix qkv, struct matrix attended)
+{
+    const struct t2t_plan *plan = run->session->plan;
+    const struct attention_shape shape = t2t_layer_shape(run->session->model, layer);
+    const size_t width = attended.channels;
+    const double begin = now();
+    attention_draw(&shape, &plan->layer[layer], plan->seed, (uint32_t)layer, run->image_index + first_image, qkv.batch,
+        memory->projection, memory->sample_uniform);
+    run->ops->attention(
+        run->device, &(struct attention_call){
+                         .shape = shape,
+                         .config = plan->layer[layer],
+                         .draws = {.projection = memory->projection, .sample_uniform = memory->sample_uniform},
+                         .batch = qkv.batch,
+                         .q = qkv.data,
+                         .k = qkv.data + width,
+                         .v = qkv.data + 2 * width,
+                         .q_stride = qkv.stride,
+                         .k_stride = qkv.stride,
+                         .v_stride = qkv.stride,
+                         .out = attended.data,
+                         .out_stride = attended.stride,
+                         .scratch = memory->scratch,
+                     });
+    run->session->costs.layer[layer].attention_seconds += now() - begin;
+}
+
+/* Token_performer's own attention; its product is ordered k, q, v. */
+static void performer_attention(
+    const struct run *run, size_t layer, const struct layer_memory *memory, struct matrix kqv, struct matrix attended)
+{
+    const size_t width = attended.channels;
+    const double begin = now();
+    run->ops->performer_attention(run->device, run->weights->layer[layer].features, t2t_performer_features(run->config),
+        columns(kqv, 0, width), columns(kqv, width, width), columns(kqv, 2 * width, width), attended, memory->scratch);
+    run->session->costs.layer[layer].attention_seconds += now() - begin;
+}
+
+/* x + fc2(gelu(fc1(norm2(x)))), in place. */
+static void mlp(const struct run *run, size_t layer, struct matrix normed, struct matrix hidden, struct matrix x)
+{
+    const struct t2t_layer_weights *w = &run->weights->layer[layer];
+    const struct layer_products *products = &run->session->products[layer];
+    run->ops->layer_norm(run->device, x, w->norm2_weight, w->norm2_bias, normed);
+    run->ops->linear(run->device, products->fc1, normed, NULL, hidden);
+    run->ops->linear(run->device, products->fc2, hidden, &x, x);
+}
+
+/* Re-structurisation: split rows [n, in] to tokens [n, token_dim]. The skip connection starts from v, since the rows
+ * that come in are wider than the tokens that go out. */
+static struct matrix token_layer(const struct run *run, size_t layer, size_t first_image, size_t images)
+{
+    struct layer_memory *memory = &run->session->token_layer[layer];
+    const struct t2t_layer_weights *w = &run->weights->layer[layer];
+    const struct layer_products *products = &run->session->products[layer];
+    const struct matrix split = of(memory->split, images), qkv = of(memory->qkv, images);
+    const struct matrix attended = of(memory->attended, images), out = of(memory->out, images);
+    const struct matrix v = columns(qkv, 2 * out.channels, out.channels);
+
+    run->ops->layer_norm(run->device, split, w->norm1_weight, w->norm1_bias, split);
+    run->ops->linear(run->device, products->qkv, split, NULL, qkv);
+    if (run->config->tokens_type == T2T_TOKENS_PERFORMER)
+        performer_attention(run, layer, memory, qkv, attended);
+    else
+        attention(run, layer, memory, first_image, qkv, attended);
+    run->ops->linear(run->device, products->proj, attended, &v, out);
+    mlp(run, layer, of(memory->normed, images), of(memory->hidden, images), out);
+    return out;
+}
+
+/* Soft splits and token layers for a few images of the batch, into their rows of the residual stream. */
+static void tokens_to_token(const struct run *run, size_t first_image, size_t images)
+{
+    struct t2t_session *session = run->session;
+    const size_t side = run->config->image_size, token_dim = run->config->token_dim;
+    const struct soft_split_shape split0 = {.side = side, .channels = 3, .kernel = 7, .stride = 4, .padding = 2};
+    const struct soft_split_shape split1 = {
+        .side = side / 4, .channels = token_dim, .kernel = 3, .stride = 2, .padding = 1};
+    const struct soft_split_shape split2 = {
+        .side = side / 8, .channels = token_dim, .kernel = 3, .stride = 2, .padding = 1};
+    const struct matrix windows0 = of(session->token_layer[0].split, images);
+    const struct matrix windows1 = of(session->token_layer[1].split, images);
+    const struct matrix windows2 = of(session->last_split, images);
+    const struct matrix projected = of(session->projected, images);
+    struct matrix stream = of(session->stream, images);
+    stream.data += first_image * stream.tokens * stream.stride;
+
+    double begin = now();
+    run->ops->soft_split_image(run->device, &split0, run->images + first_image * 3 * side * side, windows0);
+    observe(run, "soft_split0", first_image, windows0);
+    const struct matrix tokens1 = token_layer(run, 0, first_image, images);
+    observe(run, "t2t.1", first_image, tokens1);
+    session->costs.layer[0].seconds += now() - begin;
+
+    begin = now();
+    run->ops->soft_split_tokens(run->device, &split1, tokens1, windows1);
+    const struct matrix tokens2 = token_layer(run, 1, first_image, images);
+    observe(run, "t2t.2", first_image, tokens2);
+    session->costs.layer[1].seconds += now() - begin;
+
+    run->ops->soft_split_tokens(run->device, &split2, tokens2, windows2);
+    run->ops->linear(run->device, session->project, windows2, NULL, projected);
+    observe(run, "tokens", first_image, projected);
+    run->ops->assemble_tokens(run->device, projected, run->weights->class_token, run->weights->positions, stream);
+}
+
+/* x + proj(attention(norm1(x))), then the MLP: a pre-norm transformer block, in place. */
+static void block(const struct run *run, size_t number)
+{
+    const size_t layer = 2 + number;
+    struct layer_memory *memory = &run->session->block;
+    const struct t2t_layer_weights *w = &run->weights->layer[layer];
+    const struct layer_products *products = &run->session->products[layer];
+    const struct matrix x = of(memory->out, run->batch), normed = of(memory->normed, run->batch);
+    const struct matrix qkv = of(memory->qkv, run->batch), attended = of(memory->attended, run->batch);
+
+    const double begin = now();
+    run->ops->layer_norm(run->device, x, w->norm1_weight, w->norm1_bias, normed);
+    run->ops->linear(run->device, products->qkv, normed, NULL, qkv);
+    attention(run, layer, memory, 0, qkv, attended);
+    run->ops->linear(run->device, products->proj, attended, &x, x);
+    mlp(run, layer, normed, of(memory->hidden, run->batch), x);
+    run->session->costs.layer[layer].seconds += now() - begin;
+
+    char stage[T2T_NAME_BYTES];
+    t2t_layer_name(layer, stage);
+    observe(run, stage, 0, x);
+}
+
+/* head(norm(class token)): LayerNorm is row by row, so only the class tokens need it. */
+static void classify(const struct run *run, float *logits)
+{
+    struct t2t_session *session = run->session;
+    struct matrix class_tokens = of(session->stream, run->batch);
+    class_tokens.stride *= class_tokens.tokens;
+    class_tokens.tokens = 1;
+    const struct matrix rows = of(session->class_rows, run->batch);
+    const size_t classes = run->config->num_classes;
+    const struct matrix out = {
+        .data = logits, .batch = run->batch, .tokens = 1, .channels = classes, .stride = classes};
+    run->ops->layer_norm(run->device, class_tokens, run->weights->norm_weight, run->weights->norm_bias, rows);
+    run->ops->linear(run->device, session->head, rows, NULL, out);
+    observe(run, "logits", 0, out);
+}
+
+static void forward(const struct run *run, float *logits)
+{
+    const size_t group = run->session->group;
+    for (size_t first = 0; first < run->batch; first += group)
+        tokens_to_token(run, first, run->batch - first < group ? run->batch - first : group);
+    for (size_t i = 0; i < run->config->depth; i++) block(run, i);
+    classify(run, logits);
+}
+
+/* ---- NaN and infinity ---- */
+
+struct not_finite {
+    bool found;
+    char stage[T2T_NAME_BYTES];
+    size_t image;
+};
+
+static void find_not_finite(void *context, const char *stage, size_t first_image, struct matrix output)
+{
+    struct not_finite *first = context;
+    for (size_t row = 0; row < output.batch * output.tokens && !first->found; row++)
+        if (t2t_first_not_finite(output.data + row * output.stride, output.channels) < output.channels) {
+            first->found = true;
+            first->image = first_image + row / output.tokens;
+            snprintf(first->stage, sizeof first->stage, "%s", stage);
+        }
+}
+
+/* Runs the batch once more to say where things went wrong. */
+static enum t2t_status explain_not_finite(struct run run, float *logits)
+{
+    const struct t2t_costs costs = run.session->costs;
+    struct not_finite first = {.stage = "logits"};
+    run.observer = find_not_finite;
+    run.observer_context = &first;
+    forward(&run, logits);
+    run.session->costs = costs;
+    return t2t_fail(T2T_NOT_FINITE, "NaN or infinity in the output of %s for picture %zu of the batch (index %llu)",
+        first.stage, first.image, (unsigned long long)run.image_index[first.image]);
+}
+
+enum t2t_status t2t_forward(
+    struct t2t_session *session, const float *images, const uint64_t *image_index, size_t batch, float *logits)
+{
+    assert(batch >= 1 && batch <= session->batch);
+    const struct run run = {
+        .session = session,
+        .ops = session->ops,
+        .device = session->device,
+        .config = t2t_model_config(session->model),
+        .weights = t2t_model_weights(session->model),
+        .images = images,
+        .image_index = image_index,
+        .batch = batch,
+        .observer = session->observer,
+        .observer_context = session->observer_context,
+    };
+    const double begin = now();
+    forward(&run, logits);
+    session->costs.seconds += now() - begin;
+    session->costs.images += batch;
+    const size_t count = batch * run.config->num_classes;
+    if (t2t_first_not_finite(logits, count) < count) return explain_not_finite(run, logits);
+    return T2T_OK;
+}

@@ -1,0 +1,79 @@
+/* Which attention each layer uses, with the published options as defaults. */
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+
+#include "vit/model.h"
+
+void t2t_layer_name(size_t layer, char name[T2T_NAME_BYTES])
+{
+    if (layer < 2)
+        snprintf(name, T2T_NAME_BYTES, "t2t.%zu", layer + 1);
+    else
+        snprintf(name, T2T_NAME_BYTES, "block.%zu", layer - 2);
+}
+
+struct attention_shape t2t_layer_shape(const struct t2t_model *model, size_t layer)
+{
+    const struct t2t_config *config = t2t_model_config(model);
+    assert(layer < config->depth + 2);
+    const size_t heads = layer < 2 ? 1 : config->num_heads;
+    const size_t head_dim = t2t_layer_width(config, layer) / heads;
+    /* the tokens-to-token layers scale by the width of their input rows, not by that of q and k */
+    const size_t scaled_by = layer < 2 ? t2t_layer_in(config, layer) : head_dim;
+    return (struct attention_shape){
+        .heads = heads,
+        .queries = t2t_tokens(config, layer),
+        .keys = t2t_tokens(config, layer),
+        .head_dim = head_dim,
+        .value_dim = head_dim,
+        .scale = (float)(1 / sqrt((double)scaled_by)),
+    };
+}
+
+/* KDEformer's settings for T2T-ViT: the published ones for the tokens-to-token layers. */
+struct attention_config t2t_attention_defaults(const struct t2t_model *model, enum attention_kind kind, size_t layer)
+{
+    struct attention_config config = {.kind = kind};
+    if (layer < 2) {
+        config.projections = 7;
+        config.bucket = 32;
+        config.samples = layer == 0 ? 98 : 24;
+    } else {
+        config.projections = 4;
+        config.bucket = 16;
+        config.samples = t2t_layer_shape(model, layer).head_dim < 16 ? 16 : 32;
+    }
+    return config;
+}
+
+void t2t_plan_exact(const struct t2t_model *model, struct t2t_plan *plan)
+{
+    *plan = (struct t2t_plan){.seed = 1};
+    for (size_t layer = 0; layer < t2t_model_config(model)->depth + 2; layer++)
+        plan->layer[layer] = t2t_attention_defaults(model, ATTENTION_EXACT, layer);
+}
+
+enum t2t_status t2t_plan_set(
+    const struct t2t_model *model, struct t2t_plan *plan, size_t layer, struct attention_config config)
+{
+    const struct t2t_config *model_config = t2t_model_config(model);
+    const struct attention_method *method = attention_method(config.kind);
+    char name[T2T_NAME_BYTES];
+    t2t_layer_name(layer, name);
+    if (layer >= model_config->depth + 2)
+        return t2t_fail(T2T_BAD_USAGE, "%s has no layer %s; its last block is block.%zu", model_config->name, name,
+            model_config->depth - 1);
+    if (config.kind != ATTENTION_EXACT && layer < 2 && model_config->tokens_type == T2T_TOKENS_PERFORMER)
+        return t2t_fail(T2T_BAD_MODEL,
+            "%s has Token_performer layers: %s has no softmax attention that %s could replace; "
+            "use a t2t_vit_t_* model, or --layers blocks",
+            model_config->name, name, method->name);
+    const struct attention_shape shape = t2t_layer_shape(model, layer);
+    if (method->check) {
+        const enum t2t_status status = method->check(&shape, &config);
+        if (status) return t2t_fail(status, "layer %s: %s", name, t2t_last_error());
+    }
+    plan->layer[layer] = config;
+    return T2T_OK;
+}

@@ -1,0 +1,270 @@
+/* Opening a session: choosing the device, packing weights, planning memory. Everything that can fail, fails here. */
+#include "vit/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { TOKEN_LAYERS = 2 };
+
+static size_t layer_count(const struct t2t_session *session)
+{
+    return TOKEN_LAYERS + t2t_model_config(session->model)->depth;
+}
+
+/* ---- products ---- */
+
+static enum t2t_status open_product(struct t2t_session *session, struct linear **linear, size_t tokens, size_t in,
+    size_t out, enum activation activation, bool residual, const float *weight, const float *bias)
+{
+    const struct linear_shape shape = {
+        .in_features = in, .out_features = out, .tokens = tokens, .activation = activation, .residual = residual};
+    return session->ops->linear_open(session->device, linear, &shape, weight, bias);
+}
+
+static enum t2t_status open_layer_products(struct t2t_session *session, size_t layer)
+{
+    const struct t2t_config *config = t2t_model_config(session->model);
+    const struct t2t_layer_weights *w = &t2t_model_weights(session->model)->layer[layer];
+    struct layer_products *p = &session->products[layer];
+    const size_t tokens = t2t_tokens(config, layer), in = t2t_layer_in(config, layer);
+    const size_t width = t2t_layer_width(config, layer), hidden = t2t_layer_hidden(config, layer);
+    enum t2t_status status =
+        open_product(session, &p->qkv, tokens, in, 3 * width, ACTIVATION_NONE, false, w->qkv_weight, w->qkv_bias);
+    if (!status)
+        status =
+            open_product(session, &p->proj, tokens, width, width, ACTIVATION_NONE, true, w->proj_weight, w->proj_bias);
+    if (!status)
+        status =
+            open_product(session, &p->fc1, tokens, width, hidden, ACTIVATION_GELU, false, w->fc1_weight, w->fc1_bias);
+    if (!status)
+        status =
+            open_product(session, &p->fc2, tokens, hidden, width, ACTIVATION_NONE, true, w->fc2_weight, w->fc2_bias);
+    return status;
+}
+
+static enum t2t_status open_products(struct t2t_session *session)
+{
+    const struct t2t_config *config = t2t_model_config(session->model);
+    const struct t2t_weights *w = t2t_model_weights(session->model);
+    enum t2t_status status = T2T_OK;
+    for (size_t layer = 0; layer < layer_count(session) && !status; layer++)
+        status = open_layer_products(session, layer);
+    if (!status)
+        status = open_product(session, &session->project, t2t_tokens(config, TOKEN_LAYERS) - 1, 9 * config->token_dim,
+            config->embed_dim, ACTIVATION_NONE, false, w->project_weight, w->project_bias);
+    if (!status)
+        status = open_product(session, &session->head, 1, config->embed_dim, config->num_classes, ACTIVATION_NONE,
+            false, w->head_weight, w->head_bias);
+    return status;
+}
+
+/* ---- memory ---- */
+
+static struct matrix take_matrix(struct t2t_arena *arena, size_t batch, size_t tokens, size_t channels)
+{
+    return (struct matrix){.data = t2t_arena_take(arena, batch * tokens * channels, sizeof(float)),
+        .batch = batch,
+        .tokens = tokens,
+        .channels = channels,
+        .stride = channels};
+}
+
+struct attention_draw_counts t2t_layer_draws(
+    const struct t2t_session *session, const struct t2t_plan *plan, size_t layer)
+{
+    const struct attention_config *config = &plan->layer[layer];
+    const struct attention_shape shape = t2t_layer_shape(session->model, layer);
+    const struct attention_method *method = attention_method(config->kind);
+    return method->draw_counts ? method->draw_counts(&shape, config) : (struct attention_draw_counts){0};
+}
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Scratch and draws of layers first ... last - 1, which use the same memory one after another, under any plan. */
+static void take_attention_memory(
+    struct t2t_session *session, struct layer_memory *memory, size_t first, size_t last, size_t images)
+{
+    const struct t2t_config *config = t2t_model_config(session->model);
+    size_t scratch = 0, projection = 0, sample_uniform = 0;
+    for (size_t p = 0; p < session->plan_count; p++)
+        for (size_t layer = first; layer < last; layer++) {
+            const struct attention_shape shape = t2t_layer_shape(session->model, layer);
+            const struct attention_draw_counts draws = t2t_layer_draws(session, &session->plans[p], layer);
+            scratch = larger(scratch,
+                session->ops->attention_scratch(session->device, &shape, &session->plans[p].layer[layer], images));
+            projection = larger(projection, draws.projection * shape.heads);
+            sample_uniform = larger(sample_uniform, draws.sample_uniform * shape.heads);
+        }
+    if (first < TOKEN_LAYERS && config->tokens_type == T2T_TOKENS_PERFORMER)
+        scratch = larger(scratch, session->ops->performer_scratch(session->device, t2t_tokens(config, first),
+                                      config->token_dim, t2t_performer_features(config), images));
+    memory->scratch = t2t_arena_take(&session->arena, scratch, 1);
+    memory->projection = t2t_arena_take(&session->arena, images * projection, sizeof *memory->projection);
+    memory->sample_uniform = t2t_arena_take(&session->arena, images * sample_uniform, sizeof *memory->sample_uniform);
+}
+
+static void plan_token_layer(struct t2t_session *session, size_t layer)
+{
+    const struct t2t_config *config = t2t_model_config(session->model);
+    struct layer_memory *memory = &session->token_layer[layer];
+    struct t2t_arena *arena = &session->arena;
+    const size_t images = session->group, tokens = t2t_tokens(config, layer), width = t2t_layer_width(config, layer);
+    memory->qkv = take_matrix(arena, images, tokens, 3 * width);
+    const size_t after_qkv = t2t_arena_mark(arena);
+    memory->split = take_matrix(arena, images, tokens, t2t_layer_in(config, layer));
+    t2t_arena_release(arena, after_qkv);
+    memory->attended = take_matrix(arena, images, tokens, width);
+    take_attention_memory(session, memory, layer, layer + 1, images);
+    memory->normed = memory->attended;
+    memory->hidden = take_matrix(arena, images, tokens, t2t_layer_hidden(config, layer));
+}
+
+static void plan_blocks(struct t2t_session *session)
+{
+    const struct t2t_config *config = t2t_model_config(session->model);
+    struct layer_memory *memory = &session->block;
+    struct t2t_arena *arena = &session->arena;
+    const size_t images = session->batch, tokens = t2t_tokens(config, TOKEN_LAYERS), width = config->embed_dim;
+    memory->out = session->stream;
+    memory->normed = take_matrix(arena, images, tokens, width);
+    memory->attended = memory->normed;
+    const size_t after_normed = t2t_arena_mark(arena);
+    memory->qkv = take_matrix(arena, images, tokens, 3 * width);
+    take_attention_memory(session, memory, TOKEN_LAYERS, layer_count(session), images);
+    t2t_arena_release(arena, after_normed);
+    memory->hidden = take_matrix(arena, images, tokens, t2t_layer_hidden(config, TOKEN_LAYERS));
+}
+
+/* Runs twice, first to measure. Stages that never live together take the same bytes. */
+static void plan_memory(struct t2t_session *session)
+{
+    const struct t2t_config *config = t2t_model_config(session->model);
+    struct t2t_arena *arena = &session->arena;
+    const size_t tokens = t2t_tokens(config, TOKEN_LAYERS);
+    session->stream = take_matrix(arena, session->batch, tokens, config->embed_dim);
+    session->class_rows = take_matrix(arena, session->batch, 1, config->embed_dim);
+    const size_t stages = t2t_arena_mark(arena);
+    for (size_t layer = 0; layer < TOKEN_LAYERS; layer++)
+        session->token_layer[layer].out =
+            take_matrix(arena, session->group, t2t_tokens(config, layer), config->token_dim);
+    const size_t token_stages = t2t_arena_mark(arena);
+    for (size_t layer = 0; layer < TOKEN_LAYERS; layer++) {
+        plan_token_layer(session, layer);
+        t2t_arena_release(arena, token_stages);
+    }
+    session->last_split = take_matrix(arena, session->group, tokens - 1, 9 * config->token_dim);
+    session->projected = take_matrix(arena, session->group, tokens - 1, config->embed_dim);
+    t2t_arena_release(arena, stages);
+    plan_blocks(session);
+    t2t_arena_release(arena, stages);
+}
+
+/* ---- opening and closing ---- */
+
+static enum t2t_status copy_plans(struct t2t_session *session, const struct t2t_session_options *options)
+{
+    session->plans = malloc(options->plan_count * sizeof *session->plans);
+    if (!session->plans) return t2t_fail_memory("plans", options->plan_count * sizeof *session->plans);
+    memcpy(session->plans, options->plans, options->plan_count * sizeof *session->plans);
+    session->plan_count = options->plan_count;
+    session->plan = session->plans;
+    return T2T_OK;
+}
+
+static enum t2t_status open_session(struct t2t_session *session, const struct t2t_session_options *options)
+{
+    if (!options->batch || options->batch > 65536 || !options->plan_count || options->threads > 4096)
+        return t2t_fail(T2T_BAD_USAGE, "a session needs a batch of 1 to 65536 images, a plan, at most 4096 threads");
+    session->batch = options->batch;
+    session->observer = options->observer;
+    session->observer_context = options->observer_context;
+    session->ops = &t2t_cpu_ops;
+    enum t2t_status status = copy_plans(session, options);
+    if (!status) status = session->ops->open(&session->device, options->threads);
+    if (status) return status;
+    const size_t threads = session->ops->threads(session->device);
+    session->group = threads < session->batch ? threads : session->batch;
+    status = open_products(session);
+    if (status) return status;
+    plan_memory(session);
+    status = t2t_arena_reserve(&session->arena);
+    if (status) return status;
+    plan_memory(session);
+    t2t_session_reset_costs(session);
+    return T2T_OK;
+}
+
+enum t2t_status t2t_session_open(
+    struct t2t_session **session, const struct t2t_model *model, const struct t2t_session_options *options)
+{
+    *session = NULL;
+    struct t2t_session *made = calloc(1, sizeof *made);
+    if (!made) return t2t_fail_memory("the session", sizeof *made);
+    made->model = model;
+    const enum t2t_status status = open_session(made, options);
+    if (status) {
+        t2t_session_close(made);
+        return status;
+    }
+    *session = made;
+    return T2T_OK;
+}
+
+void t2t_session_close(struct t2t_session *session)
+{
+    if (!session) return;
+    for (size_t layer = 0; session->device && layer < layer_count(session); layer++) {
+        session->ops->linear_close(session->products[layer].qkv);
+        session->ops->linear_close(session->products[layer].proj);
+        session->ops->linear_close(session->products[layer].fc1);
+        session->ops->linear_close(session->products[layer].fc2);
+    }
+    if (session->device) {
+        session->ops->linear_close(session->project);
+        session->ops->linear_close(session->head);
+        session->ops->close(session->device);
+    }
+    t2t_arena_free(&session->arena);
+    free(session->plans);
+    free(session);
+}
+
+const char *t2t_session_describe(const struct t2t_session *session)
+{
+    return session->ops->describe(session->device);
+}
+
+void t2t_session_use(struct t2t_session *session, size_t plan)
+{
+    session->plan = &session->plans[plan];
+    t2t_session_reset_costs(session);
+}
+
+/* ---- costs ---- */
+
+const struct t2t_costs *t2t_session_costs(const struct t2t_session *session)
+{
+    return &session->costs;
+}
+
+void t2t_session_reset_costs(struct t2t_session *session)
+{
+    const struct t2t_config *config = t2t_model_config(session->model);
+    struct t2t_costs *costs = &session->costs;
+    memset(costs, 0, sizeof *costs);
+    costs->layers = layer_count(session);
+    for (size_t layer = 0; layer < costs->layers; layer++) {
+        const struct attention_config *attention = &session->plan->layer[layer];
+        const struct attention_shape shape = t2t_layer_shape(session->model, layer);
+        struct t2t_layer_cost *cost = &costs->layer[layer];
+        t2t_layer_name(layer, cost->name);
+        cost->tokens = t2t_tokens(config, layer);
+        cost->attention_macs = attention_method(attention->kind)->macs(&shape, attention);
+        if (layer < TOKEN_LAYERS && config->tokens_type == T2T_TOKENS_PERFORMER) /* phi(q), phi(k), two products */
+            cost->attention_macs =
+                4.0 * (double)cost->tokens * (double)t2t_performer_features(config) * (double)config->token_dim;
+    }
+}
