@@ -1,0 +1,60 @@
+#!/bin/sh
+# Everything that must hold before a change lands: installs what is missing, checks format and includes, builds with
+# gcc and clang with warnings as errors, runs all tests, and the same under sanitizers.
+#
+#   sh eval/check.sh    from anywhere; builds in build-check/ of the project; needs no network once the packages are there
+set -eu
+cd "$(dirname "$0")/.."
+begin=$(date +%s)
+jobs=$(nproc)
+
+say() { printf '\n== %s (%d s)\n' "$*" $(($(date +%s) - begin)); }
+
+# build NAME CMAKE-ARGUMENTS...
+build() {
+    folder=build-check/$1
+    shift
+    cmake -S . -B "$folder" -DT2T_WERROR=ON "$@" >"$folder.log" 2>&1 || { cat "$folder.log"; exit 1; }
+    cmake --build "$folder" -j "$jobs" >"$folder.log" 2>&1 || { cat "$folder.log"; exit 1; }
+}
+
+# run FOLDER CTEST-ARGUMENTS...
+run() {
+    folder=build-check/$1
+    shift
+    ctest --test-dir "$folder" --output-on-failure --no-tests=error "$@"
+}
+
+sh eval/install.sh check
+mkdir -p build-check
+
+say "format and includes"
+find eval layers loaders vit weights -name '*.[ch]' -print0 | xargs -0 clang-format --dry-run -Werror
+sh eval/check_includes.sh
+
+say "gcc, warnings as errors, all tests"
+build gcc -DCMAKE_C_COMPILER=gcc
+run gcc
+
+say "the kernels and attention again with each instruction set that this processor has"
+for level in c avx2 avx512; do
+    if T2TVIT_CPU=$level build-check/gcc/eval/t2tvit-classify --version >/dev/null 2>&1; then
+        echo "T2TVIT_CPU=$level"
+        T2TVIT_CPU=$level run gcc -R '^(golden_attention|attention|kernels)' --quiet
+    fi
+done
+
+say "clang, warnings as errors, all tests"
+build clang -DCMAKE_C_COMPILER=clang
+run clang -E golden_models
+
+say "gcc, address and undefined sanitizers, all tests"
+build address -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DT2T_SANITIZE=address,undefined
+# The OpenMP runtime and oneDNN keep a little for the life of the process; everything else must be freed.
+UBSAN_OPTIONS=print_stacktrace=1 run address
+
+say "gcc, thread sanitizer, the batch loader"
+build thread -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DT2T_SANITIZE=thread
+run thread -R '^batch_loader'
+
+say "all checks passed"
