@@ -17,6 +17,8 @@ enum t2t_random_purpose {
     T2T_RANDOM_FEATURES = 3,   /* random features */
     T2T_RANDOM_ROTATION = 4,   /* rotations of LSH rounds */
     T2T_RANDOM_PILOT = 5,      /* pilot queries */
+    T2T_RANDOM_PICTURE = 6,    /* what a drawn picture shows */
+    T2T_RANDOM_GRAIN = 7,      /* its noise */
     T2T_RANDOM_TEST = 255      /* tests and synthetic inputs */
 };
 
