@@ -1,0 +1,361 @@
+/* Reading safetensors: the header is read and checked as a whole before the data is mapped, so that a mapping only ever
+ * exists of a file whose every tensor is known to lie inside it.
+ *
+ * Bounds: header at most 100,000,000 bytes (the format's own limit) and 400,000 JSON values, which bounds memory.
+ * A file that another program truncates while it is mapped raises SIGBUS on access, as every mapping does: the library
+ * cannot answer that, programs catch the signal (weights are replaced by renaming, never by writing into them).
+ */
+#include "weights/safetensors.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "layers/base/finite.h"
+#include "weights/input_file.h"
+
+enum { LENGTH_BYTES = 8, MAX_HEADER_BYTES = 100000000, MAX_HEADER_VALUES = 400000 };
+
+struct placed_tensor {
+    struct t2t_tensor tensor;
+    uint64_t begin, end; /* in the data */
+};
+
+struct t2t_tensors {
+    char *path;
+    json_t *header; /* owns all names and metadata */
+    struct placed_tensor *tensors;
+    size_t count;
+    void *map;
+    size_t map_bytes;
+};
+
+static const struct {
+    const char *name;
+    size_t bytes;
+} dtypes[T2T_DTYPES] = {
+    [T2T_F32] = {"F32", 4},
+    [T2T_F16] = {"F16", 2},
+    [T2T_BF16] = {"BF16", 2},
+    [T2T_F64] = {"F64", 8},
+    [T2T_I64] = {"I64", 8},
+    [T2T_I32] = {"I32", 4},
+    [T2T_I16] = {"I16", 2},
+    [T2T_I8] = {"I8", 1},
+    [T2T_U8] = {"U8", 1},
+    [T2T_BOOL] = {"BOOL", 1},
+};
+
+const char *t2t_dtype_name(enum t2t_dtype dtype)
+{
+    return dtypes[dtype].name;
+}
+
+size_t t2t_dtype_bytes(enum t2t_dtype dtype)
+{
+    return dtypes[dtype].bytes;
+}
+
+/* ---- the header's text ---- */
+
+static enum t2t_status refuse_kind(const char *path, int descriptor, uint64_t size)
+{
+    const enum t2t_file_kind kind = t2t_input_kind(path, descriptor, size);
+    if (kind == T2T_FILE_ZIP || kind == T2T_FILE_TORCH_LEGACY || kind == T2T_FILE_PICKLE)
+        return t2t_fail(T2T_BAD_MODEL,
+            "%s: is a PyTorch checkpoint (%s); convert it: t2tvit-convert IN OUT.safetensors", path,
+            t2t_file_kind_text(kind));
+    if (kind == T2T_FILE_HTML || kind == T2T_FILE_LFS_POINTER)
+        return t2t_fail(T2T_BAD_MODEL, "%s: is %s, not weights; the download went wrong, fetch the file itself", path,
+            t2t_file_kind_text(kind));
+    if (kind != T2T_FILE_UNKNOWN && kind != T2T_FILE_SAFETENSORS)
+        return t2t_fail(T2T_BAD_MODEL, "%s: is %s, expected a safetensors file", path, t2t_file_kind_text(kind));
+    return T2T_OK;
+}
+
+/* Length of the header; afterwards it is known to lie in the file and to begin with '{'. */
+static enum t2t_status read_length(const char *path, int descriptor, uint64_t size, size_t *length)
+{
+    const enum t2t_status kind = refuse_kind(path, descriptor, size);
+    if (kind) return kind;
+    if (size < LENGTH_BYTES + 2)
+        return t2t_fail(T2T_BAD_MODEL, "%s: has %llu bytes, too few for a safetensors file, which has at least %d",
+            path, (unsigned long long)size, LENGTH_BYTES + 2);
+    unsigned char beginning[LENGTH_BYTES + 1];
+    const enum t2t_status status = t2t_input_read(path, descriptor, 0, beginning, sizeof beginning);
+    if (status) return status;
+    uint64_t stated = 0;
+    for (size_t i = LENGTH_BYTES; i-- > 0;) stated = stated << 8 | beginning[i];
+    if (stated < 2 || stated > MAX_HEADER_BYTES)
+        return t2t_fail(T2T_BAD_MODEL,
+            "%s: states a header length of %llu bytes, expected 2 to %d; this is no safetensors file", path,
+            (unsigned long long)stated, MAX_HEADER_BYTES);
+    if (stated > size - LENGTH_BYTES)
+        return t2t_fail(T2T_BAD_MODEL,
+            "%s: states a header length of %llu bytes but has only %llu in all; it is incomplete, fetch it again", path,
+            (unsigned long long)stated, (unsigned long long)size);
+    if (beginning[LENGTH_BYTES] != '{')
+        return t2t_fail(T2T_BAD_MODEL, "%s: the header begins with byte 0x%02x, expected '{'; no safetensors file",
+            path, beginning[LENGTH_BYTES]);
+    *length = (size_t)stated;
+    return T2T_OK;
+}
+
+/* An upper bound of the values in a JSON text, so that a small file cannot claim much memory. */
+static size_t most_values(const char *text, size_t length)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < length; i++) count += text[i] == ',' || text[i] == '[' || text[i] == '{';
+    return count;
+}
+
+static enum t2t_status parse_header(struct t2t_tensors *file, const char *text, size_t length)
+{
+    if (most_values(text, length) > MAX_HEADER_VALUES)
+        return t2t_fail(T2T_BAD_MODEL, "%s: the header has more than %d values, which no weights need", file->path,
+            MAX_HEADER_VALUES);
+    json_error_t error;
+    file->header = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
+    if (file->header) return T2T_OK;
+    if (json_error_code(&error) == json_error_out_of_memory) return t2t_fail_memory("the header", length);
+    const bool duplicate = json_error_code(&error) == json_error_duplicate_key;
+    return t2t_fail(T2T_BAD_MODEL, "%s: the header is not valid JSON at byte %d: %.200s%s", file->path, error.position,
+        error.text, duplicate ? " (a name may occur only once)" : "");
+}
+
+static enum t2t_status read_header(struct t2t_tensors *file, int descriptor, size_t length)
+{
+    char *text = malloc(length);
+    if (!text) return t2t_fail_memory("the header", length);
+    enum t2t_status status = t2t_input_read(file->path, descriptor, LENGTH_BYTES, text, length);
+    if (!status) status = parse_header(file, text, length);
+    free(text);
+    return status;
+}
+
+/* ---- its tensors ---- */
+
+static enum t2t_status bad_tensor(const struct t2t_tensors *file, const char *name, const char *what)
+{
+    return t2t_fail(
+        T2T_BAD_MODEL, "%s: tensor %.200s: %s; the file is damaged or not safetensors", file->path, name, what);
+}
+
+static enum t2t_status read_dtype(const struct t2t_tensors *file, struct t2t_tensor *tensor, const json_t *value)
+{
+    if (!json_is_string(value)) return bad_tensor(file, tensor->name, "dtype is missing or no string");
+    for (size_t i = 0; i < T2T_DTYPES; i++) {
+        if (strcmp(dtypes[i].name, json_string_value(value)) != 0) continue;
+        tensor->dtype = (enum t2t_dtype)i;
+        return T2T_OK;
+    }
+    return t2t_fail(T2T_BAD_MODEL, "%s: tensor %.200s: dtype \"%.50s\" is not known here, expected F32, F16 or BF16",
+        file->path, tensor->name, json_string_value(value));
+}
+
+static enum t2t_status read_shape(const struct t2t_tensors *file, struct t2t_tensor *tensor, const json_t *list)
+{
+    if (!json_is_array(list)) return bad_tensor(file, tensor->name, "shape is missing or no list");
+    if (json_array_size(list) > T2T_TENSOR_MAX_RANK)
+        return t2t_fail(T2T_BAD_MODEL, "%s: tensor %.200s: has %zu dimensions, expected at most %d", file->path,
+            tensor->name, json_array_size(list), T2T_TENSOR_MAX_RANK);
+    tensor->rank = json_array_size(list);
+    tensor->elements = 1;
+    for (size_t i = 0; i < tensor->rank; i++) {
+        const json_t *size = json_array_get(list, i);
+        if (!json_is_integer(size) || json_integer_value(size) < 0)
+            return bad_tensor(file, tensor->name, "shape holds something else than whole numbers from 0");
+        tensor->shape[i] = (size_t)json_integer_value(size);
+        if (__builtin_mul_overflow(tensor->elements, tensor->shape[i], &tensor->elements))
+            return bad_tensor(file, tensor->name, "the product of its shape is beyond 64 bits");
+    }
+    return T2T_OK;
+}
+
+static enum t2t_status read_offsets(
+    const struct t2t_tensors *file, struct placed_tensor *placed, const json_t *list, uint64_t data_bytes)
+{
+    const char *name = placed->tensor.name;
+    const json_t *begin = json_array_get(list, 0), *end = json_array_get(list, 1);
+    if (json_array_size(list) != 2 || !json_is_integer(begin) || !json_is_integer(end) ||
+        json_integer_value(begin) < 0 || json_integer_value(end) < json_integer_value(begin))
+        return bad_tensor(file, name, "data_offsets is not [begin, end] with 0 <= begin <= end");
+    placed->begin = (uint64_t)json_integer_value(begin);
+    placed->end = (uint64_t)json_integer_value(end);
+    if (placed->end > data_bytes)
+        return t2t_fail(T2T_BAD_MODEL,
+            "%s: tensor %.200s: ends at byte %llu of the data, but the file holds %llu; it is incomplete, fetch it "
+            "again",
+            file->path, name, (unsigned long long)placed->end, (unsigned long long)data_bytes);
+    size_t expected;
+    if (__builtin_mul_overflow(placed->tensor.elements, t2t_dtype_bytes(placed->tensor.dtype), &expected))
+        return bad_tensor(file, name, "its size is beyond 64 bits");
+    if (placed->end - placed->begin != expected)
+        return t2t_fail(T2T_BAD_MODEL, "%s: tensor %.200s: data_offsets span %llu bytes, %s of its shape needs %zu",
+            file->path, name, (unsigned long long)(placed->end - placed->begin), t2t_dtype_name(placed->tensor.dtype),
+            expected);
+    return T2T_OK;
+}
+
+static enum t2t_status check_metadata(const struct t2t_tensors *file)
+{
+    json_t *metadata = json_object_get(file->header, "__metadata__");
+    if (metadata && !json_is_object(metadata))
+        return t2t_fail(T2T_BAD_MODEL, "%s: __metadata__ is no object of strings", file->path);
+    const char *key;
+    json_t *value;
+    json_object_foreach(metadata, key, value) if (!json_is_string(value)) return t2t_fail(
+        T2T_BAD_MODEL, "%s: __metadata__ %.200s is not a string, which the format demands", file->path, key);
+    return T2T_OK;
+}
+
+static enum t2t_status read_tensors(struct t2t_tensors *file, uint64_t data_bytes)
+{
+    enum t2t_status status = check_metadata(file);
+    if (status) return status;
+    file->tensors = calloc(json_object_size(file->header) + 1, sizeof *file->tensors);
+    if (!file->tensors)
+        return t2t_fail_memory("the list of tensors", json_object_size(file->header) * sizeof *file->tensors);
+    const char *name;
+    json_t *value;
+    json_object_foreach(file->header, name, value)
+    {
+        if (strcmp(name, "__metadata__") == 0) continue;
+        struct placed_tensor *placed = &file->tensors[file->count];
+        placed->tensor.name = name;
+        if (!json_is_object(value)) return bad_tensor(file, name, "is described by something else than an object");
+        status = read_dtype(file, &placed->tensor, json_object_get(value, "dtype"));
+        if (!status) status = read_shape(file, &placed->tensor, json_object_get(value, "shape"));
+        if (!status) status = read_offsets(file, placed, json_object_get(value, "data_offsets"), data_bytes);
+        if (status) return status;
+        file->count++;
+    }
+    return T2T_OK;
+}
+
+static int by_place(const void *left, const void *right)
+{
+    const struct placed_tensor *a = left, *b = right;
+    if (a->begin != b->begin) return a->begin < b->begin ? -1 : 1;
+    if (a->end != b->end) return a->end < b->end ? -1 : 1;
+    return strcmp(a->tensor.name, b->tensor.name);
+}
+
+/* Every byte of the data belongs to exactly one tensor. */
+static enum t2t_status check_cover(struct t2t_tensors *file, uint64_t data_bytes)
+{
+    if (file->count) qsort(file->tensors, file->count, sizeof *file->tensors, by_place);
+    uint64_t covered = 0;
+    for (size_t i = 0; i < file->count; i++) {
+        const struct placed_tensor *placed = &file->tensors[i];
+        if (placed->begin < covered)
+            return t2t_fail(T2T_BAD_MODEL, "%s: tensors %.200s and %.200s overlap at byte %llu of the data", file->path,
+                file->tensors[i - 1].tensor.name, placed->tensor.name, (unsigned long long)placed->begin);
+        if (placed->begin > covered)
+            return t2t_fail(T2T_BAD_MODEL, "%s: tensor %.200s leaves a hole before it, bytes %llu to %llu of the data",
+                file->path, placed->tensor.name, (unsigned long long)covered, (unsigned long long)placed->begin);
+        covered = placed->end;
+    }
+    if (covered == data_bytes) return T2T_OK;
+    return t2t_fail(T2T_BAD_MODEL, "%s: %llu trailing bytes belong to no tensor", file->path,
+        (unsigned long long)(data_bytes - covered));
+}
+
+static enum t2t_status map_data(struct t2t_tensors *file, int descriptor, uint64_t size, size_t data_begins)
+{
+    void *map = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, descriptor, 0);
+    if (map == MAP_FAILED)
+        return t2t_fail(T2T_NO_RESOURCE, "%s: its %llu bytes cannot be mapped: %s", file->path,
+            (unsigned long long)size, strerror(errno));
+    file->map = map;
+    file->map_bytes = (size_t)size;
+    for (size_t i = 0; i < file->count; i++)
+        file->tensors[i].tensor.data = (const char *)map + data_begins + file->tensors[i].begin;
+    return T2T_OK;
+}
+
+static enum t2t_status read_file(struct t2t_tensors *file, int descriptor, uint64_t size)
+{
+    size_t length = 0;
+    enum t2t_status status = read_length(file->path, descriptor, size, &length);
+    if (!status) status = read_header(file, descriptor, length);
+    if (status) return status;
+    const uint64_t data_bytes = size - LENGTH_BYTES - length;
+    status = read_tensors(file, data_bytes);
+    if (!status) status = check_cover(file, data_bytes);
+    if (!status) status = map_data(file, descriptor, size, LENGTH_BYTES + length);
+    return status;
+}
+
+enum t2t_status t2t_tensors_open(struct t2t_tensors **file, const char *path)
+{
+    *file = NULL;
+    int descriptor;
+    uint64_t size;
+    enum t2t_status status = t2t_input_open(path, &descriptor, &size);
+    if (status) return status;
+    struct t2t_tensors *made = calloc(1, sizeof *made);
+    if (made) made->path = strdup(path);
+    if (made && made->path)
+        status = read_file(made, descriptor, size);
+    else
+        status = t2t_fail_memory("an open file", sizeof *made);
+    close(descriptor);
+    if (status) {
+        t2t_tensors_close(made);
+        return status;
+    }
+    *file = made;
+    return T2T_OK;
+}
+
+void t2t_tensors_close(struct t2t_tensors *file)
+{
+    if (!file) return;
+    if (file->map) munmap(file->map, file->map_bytes);
+    free(file->tensors);
+    json_decref(file->header);
+    free(file->path);
+    free(file);
+}
+
+/* ---- what is in it ---- */
+
+size_t t2t_tensors_count(const struct t2t_tensors *file)
+{
+    return file->count;
+}
+
+const struct t2t_tensor *t2t_tensors_at(const struct t2t_tensors *file, size_t index)
+{
+    return index < file->count ? &file->tensors[index].tensor : NULL;
+}
+
+const struct t2t_tensor *t2t_tensors_find(const struct t2t_tensors *file, const char *name)
+{
+    for (size_t i = 0; i < file->count; i++)
+        if (strcmp(file->tensors[i].tensor.name, name) == 0) return &file->tensors[i].tensor;
+    return NULL;
+}
+
+const char *t2t_tensors_metadata(const struct t2t_tensors *file, const char *key)
+{
+    return json_string_value(json_object_get(json_object_get(file->header, "__metadata__"), key));
+}
+
+const char *t2t_tensors_metadata_key(const struct t2t_tensors *file, size_t index)
+{
+    json_t *metadata = json_object_get(file->header, "__metadata__");
+    void *at = json_object_iter(metadata);
+    while (at && index-- > 0) at = json_object_iter_next(metadata, at);
+    return at ? json_object_iter_key(at) : NULL;
+}
+
+const char *t2t_tensors_path(const struct t2t_tensors *file)
+{
+    return file->path;
+}
