@@ -27,6 +27,9 @@ static uint32_t round_to_even(uint32_t value, unsigned shift)
     return quotient + (rest > half || (rest == half && (quotient & 1)));
 }
 
+/* The bias of float32's exponent less that of float16's, where float32 has its exponent. */
+static const uint32_t exponent_shift = UINT32_C(112) << 23;
+
 float t2t_half_to_float(uint16_t half)
 {
     const uint32_t sign = (uint32_t)(half & 0x8000) << 16, magnitude = half & 0x7fff;
@@ -35,7 +38,7 @@ float t2t_half_to_float(uint16_t half)
         const float value = (float)magnitude * 0x1p-24F;
         return sign ? -value : value;
     }
-    return float_of_bits(sign | ((magnitude << 13) + (UINT32_C(127 - 15) << 23)));
+    return float_of_bits(sign | ((magnitude << 13) + exponent_shift));
 }
 
 uint16_t t2t_float_to_half(float value)
@@ -48,7 +51,7 @@ uint16_t t2t_float_to_half(float value)
     else if (magnitude >= 0x477ff000) /* 65520, half way to what would be the next half: infinity */
         half = 0x7c00;
     else if (magnitude >= 0x38800000) /* 2^-14 */
-        half = round_to_even(magnitude - (UINT32_C(127 - 15) << 23), 13);
+        half = round_to_even(magnitude - exponent_shift, 13);
     else if (magnitude < 0x33000000) /* 2^-25 */
         half = 0;
     else

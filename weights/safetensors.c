@@ -15,7 +15,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "layers/base/finite.h"
 #include "weights/input_file.h"
 
 enum { LENGTH_BYTES = 8, MAX_HEADER_BYTES = 100000000, MAX_HEADER_VALUES = 400000 };
@@ -208,8 +207,12 @@ static enum t2t_status check_metadata(const struct t2t_tensors *file)
         return t2t_fail(T2T_BAD_MODEL, "%s: __metadata__ is no object of strings", file->path);
     const char *key;
     json_t *value;
-    json_object_foreach(metadata, key, value) if (!json_is_string(value)) return t2t_fail(
-        T2T_BAD_MODEL, "%s: __metadata__ %.200s is not a string, which the format demands", file->path, key);
+    json_object_foreach(metadata, key, value)
+    {
+        if (json_is_string(value)) continue;
+        return t2t_fail(
+            T2T_BAD_MODEL, "%s: __metadata__ %.200s is not a string, which the format demands", file->path, key);
+    }
     return T2T_OK;
 }
 

@@ -155,7 +155,7 @@ static enum t2t_status replace(
     if (stat(path, &there) == 0 && !S_ISREG(there.st_mode))
         return t2t_fail(T2T_CANNOT_WRITE, "%s: is a folder or device, expected the name of a file", path);
     char *temporary;
-    int descriptor;
+    int descriptor = -1;
     enum t2t_status status = open_beside(path, &temporary, &descriptor);
     if (status) return status;
     status = write_contents(path, descriptor, header, header_bytes, tensors, count);
