@@ -1,0 +1,303 @@
+/* The kernels for any vector width: included once by each instruction set's file, which defines before
+ *   WIDTH, vec, LEVEL(name), LEVEL_NAME, supported(), vec_load, vec_store, vec_set, vec_fma, vec_add, vec_sub, vec_max,
+ *   vec_exp2, vec_keep (holds a value in a register: compilers otherwise fold loads into every use).
+ * A tile is two vectors wide. Both products of attention are one inner loop: broadcast one operand from where it lies,
+ * multiply with two vectors of lanes, six rows at a time, which fills 16 registers.
+ */
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#include "layers/cpu/kernels.h"
+
+enum { LANES = 2 * WIDTH, ROWS = 6, QUAD = 8 };
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* out[r][lanes] = start[r] + sum over t < depth of a[r * row_step + t * depth_step] * b[t][lanes], r < rows <= ROWS;
+ * rows is a constant wherever this is called. */
+INLINE void product_rows(
+    const size_t rows, const float *a, size_t row_step, size_t depth_step, size_t depth, const float *b, vec (*out)[2])
+{
+    for (size_t t = 0; t < depth; t++) {
+        vec left = vec_load(b + t * LANES), right = vec_load(b + t * LANES + WIDTH);
+        vec_keep(left);
+        vec_keep(right);
+        for (size_t r = 0; r < rows; r++) {
+            const vec factor = vec_set(a[r * row_step + t * depth_step]);
+            out[r][0] = vec_fma(factor, left, out[r][0]);
+            out[r][1] = vec_fma(factor, right, out[r][1]);
+        }
+    }
+}
+
+/* ---- scores ---- */
+
+INLINE void score_rows(const size_t rows, const struct query_tile *tile, const struct key_run *run, size_t first,
+    float *scores, vec maximum[2])
+{
+    vec sum[ROWS][2];
+    for (size_t r = 0; r < rows; r++) sum[r][0] = sum[r][1] = run->bias ? vec_set(run->bias[first + r]) : vec_set(0);
+    product_rows(rows, run->k + first * run->k_stride, run->k_stride, 1, tile->head_dim, tile->query, sum);
+    for (size_t r = 0; r < rows; r++) {
+        maximum[0] = vec_max(maximum[0], sum[r][0]);
+        maximum[1] = vec_max(maximum[1], sum[r][1]);
+        vec_store(scores + r * LANES, sum[r][0]);
+        vec_store(scores + r * LANES + WIDTH, sum[r][1]);
+    }
+}
+
+static void score_block(
+    const struct query_tile *tile, const struct key_run *run, size_t first, size_t count, vec maximum[2])
+{
+    float *scores = tile->scores;
+    size_t j = 0;
+    for (; j + ROWS <= count; j += ROWS) score_rows(ROWS, tile, run, first + j, scores + j * LANES, maximum);
+    for (; j + 2 <= count; j += 2) score_rows(2, tile, run, first + j, scores + j * LANES, maximum);
+    if (j < count) score_rows(1, tile, run, first + j, scores + j * LANES, maximum);
+}
+
+/* scores = 2^(scores - maximum), added to sum. */
+static void exponentials(float *scores, size_t count, const vec maximum[2], vec sum[2])
+{
+    for (size_t j = 0; j < count; j++, scores += LANES) {
+        const vec left = vec_exp2(vec_sub(vec_load(scores), maximum[0]));
+        const vec right = vec_exp2(vec_sub(vec_load(scores + WIDTH), maximum[1]));
+        vec_store(scores, left);
+        vec_store(scores + WIDTH, right);
+        sum[0] = vec_add(sum[0], left);
+        sum[1] = vec_add(sum[1], right);
+    }
+}
+
+/* ---- values ---- */
+
+INLINE void value_rows(const size_t rows, const struct query_tile *tile, const float *v, size_t v_stride, size_t count,
+    size_t column, const vec rescale[2])
+{
+    vec sum[ROWS][2];
+    for (size_t r = 0; r < rows; r++) sum[r][0] = sum[r][1] = vec_set(0);
+    product_rows(rows, v + column, 1, v_stride, count, tile->scores, sum);
+    for (size_t r = 0; r < rows; r++) {
+        float *value = tile->value + (column + r) * LANES;
+        vec_store(value, vec_fma(vec_load(value), rescale[0], sum[r][0]));
+        vec_store(value + WIDTH, vec_fma(vec_load(value + WIDTH), rescale[1], sum[r][1]));
+    }
+}
+
+static void value_block(
+    const struct query_tile *tile, const struct key_run *run, size_t first, size_t count, const vec rescale[2])
+{
+    const float *v = run->v + first * run->v_stride;
+    size_t c = 0;
+    for (; c + ROWS <= tile->value_dim; c += ROWS) value_rows(ROWS, tile, v, run->v_stride, count, c, rescale);
+    if (c + 4 <= tile->value_dim) {
+        value_rows(4, tile, v, run->v_stride, count, c, rescale);
+        c += 4;
+    }
+    for (; c < tile->value_dim; c++) value_rows(1, tile, v, run->v_stride, count, c, rescale);
+}
+
+static void attend(const struct query_tile *tile, const struct key_run *run)
+{
+    for (size_t first = 0; first < run->keys; first += T2T_KEY_BLOCK) {
+        const size_t count = run->keys - first < T2T_KEY_BLOCK ? run->keys - first : T2T_KEY_BLOCK;
+        vec maximum[2], rescale[2], sum[2];
+        for (size_t h = 0; h < 2; h++) {
+            maximum[h] = vec_load(tile->maximum + h * WIDTH);
+            sum[h] = vec_set(0);
+        }
+        score_block(tile, run, first, count, maximum);
+        exponentials(tile->scores, count, maximum, sum);
+        for (size_t h = 0; h < 2; h++) {
+            rescale[h] = vec_exp2(vec_sub(vec_load(tile->maximum + h * WIDTH), maximum[h]));
+            vec_store(tile->maximum + h * WIDTH, maximum[h]);
+            vec_store(tile->sum + h * WIDTH, vec_fma(vec_load(tile->sum + h * WIDTH), rescale[h], sum[h]));
+        }
+        value_block(tile, run, first, count, rescale);
+    }
+}
+
+/* ---- tiles in and out: squares of eight, turned in registers ---- */
+
+INLINE void transpose8(__m256 row[QUAD])
+{
+    __m256 pair[QUAD], quad[QUAD];
+    for (size_t i = 0; i < QUAD; i += 2) {
+        pair[i] = _mm256_unpacklo_ps(row[i], row[i + 1]);
+        pair[i + 1] = _mm256_unpackhi_ps(row[i], row[i + 1]);
+    }
+    for (size_t i = 0; i < QUAD; i += 4)
+        for (size_t j = 0; j < 2; j++) {
+            quad[i + 2 * j] = _mm256_shuffle_ps(pair[i + j], pair[i + 2 + j], 0x44);
+            quad[i + 2 * j + 1] = _mm256_shuffle_ps(pair[i + j], pair[i + 2 + j], 0xee);
+        }
+    for (size_t i = 0; i < 4; i++) {
+        row[i] = _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x20);
+        row[i + 4] = _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x31);
+    }
+}
+
+static void load_queries(const float *const *rows, size_t count, size_t head_dim, float factor, float *query)
+{
+    const __m256 factors = _mm256_set1_ps(factor);
+    const size_t whole = head_dim / QUAD * QUAD;
+    for (size_t lane = 0; lane < LANES; lane += QUAD)
+        for (size_t c = 0; c < whole; c += QUAD) {
+            __m256 square[QUAD];
+            for (size_t i = 0; i < QUAD; i++)
+                square[i] = lane + i < count ? _mm256_mul_ps(factors, _mm256_loadu_ps(rows[lane + i] + c))
+                                             : _mm256_setzero_ps();
+            transpose8(square);
+            for (size_t i = 0; i < QUAD; i++) _mm256_storeu_ps(query + (c + i) * LANES + lane, square[i]);
+        }
+    for (size_t c = whole; c < head_dim; c++)
+        for (size_t i = 0; i < LANES; i++) query[c * LANES + i] = i < count ? factor * rows[i][c] : 0;
+}
+
+static void store_values(const struct query_tile *tile, float *const *rows, size_t count)
+{
+    const size_t whole = tile->value_dim / QUAD * QUAD;
+    for (size_t lane = 0; lane < count; lane += QUAD) {
+        const __m256 sums = _mm256_loadu_ps(tile->sum + lane);
+        for (size_t c = 0; c < whole; c += QUAD) {
+            __m256 square[QUAD];
+            for (size_t i = 0; i < QUAD; i++)
+                square[i] = _mm256_div_ps(_mm256_loadu_ps(tile->value + (c + i) * LANES + lane), sums);
+            transpose8(square);
+            for (size_t i = 0; i < QUAD && lane + i < count; i++) _mm256_storeu_ps(rows[lane + i] + c, square[i]);
+        }
+    }
+    for (size_t c = whole; c < tile->value_dim; c++)
+        for (size_t i = 0; i < count; i++) rows[i][c] = tile->value[c * LANES + i] / tile->sum[i];
+}
+
+/* ---- KDEformer's hash and row norms: always eight floats wide ---- */
+
+enum { TOGETHER = 6 };
+
+/* Eight bits' products of `rows` rows; projection [dim, 8]. */
+INLINE void hash_rows(const size_t rows, const float *x, size_t stride, size_t dim, const float *projection,
+    unsigned shift, uint16_t *code)
+{
+    __m256 sum[TOGETHER];
+    for (size_t r = 0; r < rows; r++) sum[r] = _mm256_setzero_ps();
+    for (size_t c = 0; c < dim; c++) {
+        const __m256 column = _mm256_loadu_ps(projection + c * QUAD);
+        for (size_t r = 0; r < rows; r++) sum[r] = _mm256_fmadd_ps(_mm256_set1_ps(x[r * stride + c]), column, sum[r]);
+    }
+    for (size_t r = 0; r < rows; r++) {
+        const int positive = _mm256_movemask_ps(_mm256_cmp_ps(sum[r], _mm256_setzero_ps(), _CMP_GT_OQ));
+        code[r] = (uint16_t)(code[r] | (unsigned)positive << shift);
+    }
+}
+
+static void sign_hash(
+    const float *x, size_t stride, size_t rows, size_t dim, const float *projection, size_t bits, uint16_t *code)
+{
+    enum { MOST_DIM = 256 };
+    float padded[MOST_DIM * QUAD];
+    memset(code, 0, rows * sizeof *code);
+    if (dim > MOST_DIM) { /* wider heads than any model has: as plain C does it */
+        for (size_t row = 0; row < rows; row++)
+            for (size_t b = 0; b < bits; b++) {
+                float dot = 0;
+                for (size_t c = 0; c < dim; c++) dot += x[row * stride + c] * projection[c * bits + b];
+                code[row] = (uint16_t)(code[row] | (dot > 0) << b);
+            }
+        return;
+    }
+    for (size_t begin = 0; begin < bits; begin += QUAD) {
+        for (size_t c = 0; c < dim; c++)
+            for (size_t b = 0; b < QUAD; b++)
+                padded[c * QUAD + b] = begin + b < bits ? projection[c * bits + begin + b] : 0;
+        size_t row = 0;
+        for (; row + TOGETHER <= rows; row += TOGETHER)
+            hash_rows(TOGETHER, x + row * stride, stride, dim, padded, (unsigned)begin, code + row);
+        for (; row < rows; row++) hash_rows(1, x + row * stride, stride, dim, padded, (unsigned)begin, code + row);
+    }
+}
+
+INLINE float sum_of(__m256 x)
+{
+    __m128 half = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+}
+
+static void rows_times(const float *v, size_t stride, size_t rows, size_t dim, const float *x, float *product)
+{
+    for (size_t row = 0; row < rows; row++, v += stride) {
+        __m256 even = _mm256_setzero_ps(), odd = _mm256_setzero_ps();
+        size_t c = 0;
+        for (; c + 2 * QUAD <= dim; c += 2 * QUAD) {
+            even = _mm256_fmadd_ps(_mm256_loadu_ps(v + c), _mm256_loadu_ps(x + c), even);
+            odd = _mm256_fmadd_ps(_mm256_loadu_ps(v + c + QUAD), _mm256_loadu_ps(x + c + QUAD), odd);
+        }
+        float dot = x[dim] + sum_of(_mm256_add_ps(even, odd));
+        for (; c < dim; c++) dot += v[c] * x[c];
+        product[row] = dot;
+    }
+}
+
+static void row_norms(const float *v, size_t stride, size_t rows, size_t dim, float *norm)
+{
+    for (size_t row = 0; row < rows; row++, v += stride) {
+        __m256 even = _mm256_setzero_ps(), odd = _mm256_setzero_ps();
+        size_t c = 0;
+        for (; c + 2 * QUAD <= dim; c += 2 * QUAD) {
+            const __m256 left = _mm256_loadu_ps(v + c), right = _mm256_loadu_ps(v + c + QUAD);
+            even = _mm256_fmadd_ps(left, left, even);
+            odd = _mm256_fmadd_ps(right, right, odd);
+        }
+        float squares = 1 + sum_of(_mm256_add_ps(even, odd));
+        for (; c < dim; c++) squares += v[c] * v[c];
+        norm[row] = sqrtf(squares);
+    }
+}
+
+/* Columns c ... c + 8 * vectors - 1 of one run of rows. */
+INLINE void add_columns(
+    const size_t vectors, const float *v, size_t stride, size_t rows, const float *y, double *restrict x)
+{
+    __m256 sum[8];
+    float lanes[8 * QUAD];
+    for (size_t i = 0; i < vectors; i++) sum[i] = _mm256_setzero_ps();
+    for (size_t row = 0; row < rows; row++)
+        for (size_t i = 0; i < vectors; i++)
+            sum[i] = _mm256_fmadd_ps(_mm256_set1_ps(y[row]), _mm256_loadu_ps(v + row * stride + i * QUAD), sum[i]);
+    for (size_t i = 0; i < vectors; i++) _mm256_storeu_ps(lanes + i * QUAD, sum[i]);
+    for (size_t c = 0; c < vectors * QUAD; c++) x[c] += (double)lanes[c];
+}
+
+static void add_rows(const float *v, size_t stride, size_t rows, size_t dim, const float *y, double *x)
+{
+    for (size_t first = 0; first < rows; first += T2T_KEY_BLOCK, v += T2T_KEY_BLOCK * stride, y += T2T_KEY_BLOCK) {
+        const size_t count = rows - first < T2T_KEY_BLOCK ? rows - first : T2T_KEY_BLOCK;
+        size_t c = 0;
+        for (; c + 8 * QUAD <= dim; c += 8 * QUAD) add_columns(8, v + c, stride, count, y, x + c);
+        for (; c + QUAD <= dim; c += QUAD) add_columns(1, v + c, stride, count, y, x + c);
+        for (; c < dim; c++) {
+            float sum = 0;
+            for (size_t row = 0; row < count; row++) sum += y[row] * v[row * stride + c];
+            x[c] += (double)sum;
+        }
+        float sum = 0;
+        for (size_t row = 0; row < count; row++) sum += y[row];
+        x[dim] += (double)sum;
+    }
+}
+
+const struct attention_kernels LEVEL(t2t_kernels);
+const struct attention_kernels LEVEL(t2t_kernels) = {
+    .name = LEVEL_NAME,
+    .supported = supported,
+    .lanes = LANES,
+    .load_queries = load_queries,
+    .attend = attend,
+    .store_values = store_values,
+    .sign_hash = sign_hash,
+    .rows_times = rows_times,
+    .add_rows = add_rows,
+    .row_norms = row_norms,
+};

@@ -1,0 +1,73 @@
+/* The CPU's implementations of the attention methods as a table, and what they share. */
+#include "layers/cpu/cpu_attention.h"
+
+#include <assert.h>
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+/* Each runs twice: with an arena that only measures, and with memory. */
+static void (*const implementations[ATTENTION_KINDS])(const struct cpu_attention *, struct t2t_arena *) = {
+    [ATTENTION_EXACT] = t2t_exact_attention,
+    [ATTENTION_KDEFORMER] = t2t_kde_attention,
+    [ATTENTION_MEAN] = t2t_mean_attention,
+};
+
+size_t t2t_cpu_attention_scratch(const struct attention_kernels *kernels, size_t threads,
+    const struct attention_shape *shape, const struct attention_config *config, size_t batch)
+{
+    const struct attention_call call = {.shape = *shape, .config = *config, .batch = batch};
+    const struct cpu_attention attention = {.kernels = kernels, .threads = threads, .call = &call};
+    struct t2t_arena measuring = {0};
+    implementations[config->kind](&attention, &measuring);
+    return measuring.peak;
+}
+
+void t2t_cpu_attention(const struct attention_kernels *kernels, size_t threads, const struct attention_call *call)
+{
+    const struct cpu_attention attention = {.kernels = kernels, .threads = threads, .call = call};
+    const size_t bytes = t2t_cpu_attention_scratch(kernels, threads, &call->shape, &call->config, call->batch);
+    struct t2t_arena arena = {.memory = call->scratch, .capacity = bytes};
+    assert(call->scratch || bytes == 0);
+    implementations[call->config.kind](&attention, &arena);
+}
+
+struct head_view t2t_head_view(const struct attention_call *call, size_t unit)
+{
+    const struct attention_shape *shape = &call->shape;
+    const size_t image = unit / shape->heads, head = unit % shape->heads;
+    return (struct head_view){
+        .q = call->q + image * shape->queries * call->q_stride + head * shape->head_dim,
+        .k = call->k + image * shape->keys * call->k_stride + head * shape->head_dim,
+        .v = call->v + image * shape->keys * call->v_stride + head * shape->value_dim,
+        .out = call->out + image * shape->queries * call->out_stride + head * shape->value_dim,
+    };
+}
+
+size_t t2t_this_thread(void)
+{
+    return (size_t)omp_get_thread_num();
+}
+
+struct query_tile t2t_take_tile(
+    struct t2t_arena *arena, const struct attention_kernels *kernels, const struct attention_shape *shape)
+{
+    const size_t lanes = kernels->lanes;
+    struct query_tile tile = {.head_dim = shape->head_dim, .value_dim = shape->value_dim};
+    tile.query = t2t_arena_take(arena, shape->head_dim * lanes, sizeof *tile.query);
+    tile.maximum = t2t_arena_take(arena, lanes, sizeof *tile.maximum);
+    tile.sum = t2t_arena_take(arena, lanes, sizeof *tile.sum);
+    tile.value = t2t_arena_take(arena, shape->value_dim * lanes, sizeof *tile.value);
+    tile.scores = t2t_arena_take(arena, T2T_KEY_BLOCK * lanes, sizeof *tile.scores);
+    return tile;
+}
+
+void t2t_begin_tile(const struct attention_kernels *kernels, const struct query_tile *tile, const float *const *rows,
+    size_t count, float scale)
+{
+    static const double log2_e = 1.4426950408889634;
+    kernels->load_queries(rows, count, tile->head_dim, (float)(log2_e * (double)scale), tile->query);
+    for (size_t i = 0; i < kernels->lanes; i++) tile->maximum[i] = -INFINITY;
+    memset(tile->sum, 0, kernels->lanes * sizeof *tile->sum);
+    memset(tile->value, 0, tile->value_dim * kernels->lanes * sizeof *tile->value);
+}

@@ -1,0 +1,24 @@
+/* KDEformer's random part on its own, so that tests can hold it against its definition (layers/kdeformer.md). */
+#ifndef T2T_LAYERS_CPU_KDE_ATTENTION_H
+#define T2T_LAYERS_CPU_KDE_ATTENTION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "layers/cpu/kernels.h"
+
+/* Place of a code word along the reflected Gray sequence, bit b having weight 2^b. */
+uint16_t t2t_gray_rank(uint16_t code);
+
+/* p_j proportional to |[v_j, 1]| / |[V, 1]| + 1 / keys, summing to one; |[V, 1]| is the operator norm, iterated until p
+ * stands to 1e-5. product [keys] and vectors [3 (dim + 1)] are scratch. */
+void t2t_kde_probability(const struct attention_kernels *kernels, const float *v, size_t stride, size_t keys,
+    size_t dim, float *probability, float *product, double *vectors);
+
+/* cumulative[j] = sum over i <= j of max(1, round(2^32 p_i)): the integers that all devices sample from. */
+void t2t_kde_cumulate(const float *probability, size_t keys, uint64_t *cumulative);
+
+/* The first key j with cumulative[j] > (uniform * cumulative[keys - 1]) >> 32. */
+size_t t2t_kde_pick(const uint64_t *cumulative, size_t keys, uint32_t uniform);
+
+#endif

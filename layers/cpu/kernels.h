@@ -1,0 +1,64 @@
+/* The inner loops of attention, one set an instruction set. kernels_c.c is plain C and the definition of every slot;
+ * tests/kernels.c holds each other set of the list against it.
+ *
+ * Queries lie in lanes: a tile is a matrix [head_dim, lanes] of as many queries as the set handles at once, so that
+ * maxima, sums and rescaling run down the lanes and keys need no packing.
+ */
+#ifndef T2T_LAYERS_CPU_KERNELS_H
+#define T2T_LAYERS_CPU_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "layers/base/status.h"
+
+/* KEY_BLOCK keys are scored before their values are added: scores [KEY_BLOCK, lanes] stay in the first cache. */
+enum { T2T_KEY_BLOCK = 112, T2T_MAX_LANES = 32, T2T_MAX_BITS = 16 };
+
+/* The running softmax of one tile of queries. */
+struct query_tile {
+    size_t head_dim, value_dim;
+    float *query;   /* [head_dim, lanes], times scale * log2(e) */
+    float *maximum; /* [lanes] largest score so far, base 2; -infinity before the first key */
+    float *sum;     /* [lanes] of 2^(score - maximum) */
+    float *value;   /* [value_dim, lanes] the same sum of values */
+    float *scores;  /* [KEY_BLOCK, lanes] scratch */
+};
+
+/* Keys for every query of a tile. */
+struct key_run {
+    const float *k, *v; /* rows k + i * k_stride, v + i * v_stride */
+    size_t k_stride, v_stride, keys;
+    const float *bias; /* [keys] added to the scores (base 2), or NULL */
+};
+
+struct attention_kernels {
+    const char *name;
+    bool (*supported)(void); /* by this processor and operating system */
+    size_t lanes;            /* at most T2T_MAX_LANES */
+    /* query[c * lanes + i] = factor * rows[i][c] for i < count, 0 for the lanes beyond. */
+    void (*load_queries)(const float *const *rows, size_t count, size_t head_dim, float factor, float *query);
+    /* Takes keys into the running softmax. */
+    void (*attend)(const struct query_tile *tile, const struct key_run *run);
+    /* rows[i][c] = value[c * lanes + i] / sum[i] for i < count. */
+    void (*store_values)(const struct query_tile *tile, float *const *rows, size_t count);
+    /* code[i] = sum over b of 2^b (x_i . projection[:, b] > 0); x row i at x + i * stride, projection [dim, bits]. */
+    void (*sign_hash)(
+        const float *x, size_t stride, size_t rows, size_t dim, const float *projection, size_t bits, uint16_t *code);
+    /* product[i] = w_i . x with w_i = [v_i, 1], x [dim + 1], v row i at v + i * stride. */
+    void (*rows_times)(const float *v, size_t stride, size_t rows, size_t dim, const float *x, float *product);
+    /* x += sum over i of y[i] w_i, x [dim + 1] in float64, float32 within runs of KEY_BLOCK rows. */
+    void (*add_rows)(const float *v, size_t stride, size_t rows, size_t dim, const float *y, double *x);
+    /* norm[i] = |w_i|. */
+    void (*row_norms)(const float *v, size_t stride, size_t rows, size_t dim, float *norm);
+};
+
+/* All sets, the best first, then NULL. */
+extern const struct attention_kernels *const t2t_kernel_sets[];
+
+/* The best set that this machine supports, or the one that T2TVIT_CPU names. T2T_BAD_USAGE for an unknown name,
+ * T2T_NO_RESOURCE for one that the processor cannot run. */
+enum t2t_status t2t_kernels_choose(const struct attention_kernels **kernels);
+
+#endif

@@ -1,0 +1,46 @@
+/* The kernels with AVX2 and FMA: eight floats a vector, tiles of 16 queries. */
+#include <immintrin.h>
+
+#include "layers/base/cpu_features.h"
+#include "layers/cpu/kernels.h"
+
+#define WIDTH 8
+#define LEVEL(name) name##_avx2
+#define LEVEL_NAME "avx2"
+
+typedef __m256 vec;
+
+#define vec_load _mm256_loadu_ps
+#define vec_store _mm256_storeu_ps
+#define vec_set _mm256_set1_ps
+#define vec_fma _mm256_fmadd_ps
+#define vec_add _mm256_add_ps
+#define vec_sub _mm256_sub_ps
+#define vec_max _mm256_max_ps
+#define vec_keep(v) __asm__("" : "+x"(v))
+
+/* 2^x for x <= 0, to 1 unit in the last place or two: a polynomial for the fraction in [-1/2, 1/2] (Taylor's, whose
+ * seventh term is below 2^-25 there), the whole part added to the exponent. Below 2^-125 the result stays 2^-125. */
+static inline __m256 vec_exp2(__m256 x)
+{
+    const __m256 round = _mm256_set1_ps(12582912.0F); /* 1.5 * 2^23 */
+    x = _mm256_max_ps(_mm256_set1_ps(-125), x);       /* in this order NaN stays NaN */
+    const __m256 shifted = _mm256_add_ps(x, round);
+    const __m256 fraction = _mm256_sub_ps(x, _mm256_sub_ps(shifted, round));
+    __m256 power = _mm256_set1_ps(1.5403530393381609e-4F); /* ln(2)^i / i! */
+    power = _mm256_fmadd_ps(power, fraction, _mm256_set1_ps(1.3333558146428443e-3F));
+    power = _mm256_fmadd_ps(power, fraction, _mm256_set1_ps(9.618129107628477e-3F));
+    power = _mm256_fmadd_ps(power, fraction, _mm256_set1_ps(5.550410866482158e-2F));
+    power = _mm256_fmadd_ps(power, fraction, _mm256_set1_ps(0.24022650695910072F));
+    power = _mm256_fmadd_ps(power, fraction, _mm256_set1_ps(0.6931471805599453F));
+    power = _mm256_fmadd_ps(power, fraction, _mm256_set1_ps(1));
+    const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(power), exponent));
+}
+
+static bool supported(void)
+{
+    return t2t_cpu_features().avx2_fma;
+}
+
+#include "layers/cpu/attention_vector.h"

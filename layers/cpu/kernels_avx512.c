@@ -1,0 +1,43 @@
+/* The kernels with AVX-512: sixteen floats a vector, tiles of 32 queries. */
+#include <immintrin.h>
+
+#include "layers/base/cpu_features.h"
+#include "layers/cpu/kernels.h"
+
+#define WIDTH 16
+#define LEVEL(name) name##_avx512
+#define LEVEL_NAME "avx512"
+
+typedef __m512 vec;
+
+#define vec_load _mm512_loadu_ps
+#define vec_store _mm512_storeu_ps
+#define vec_set _mm512_set1_ps
+#define vec_fma _mm512_fmadd_ps
+#define vec_add _mm512_add_ps
+#define vec_sub _mm512_sub_ps
+#define vec_max _mm512_max_ps
+#define vec_keep(v) __asm__("" : "+v"(v))
+
+/* 2^x for x <= 0: as with AVX2, but scaling by the whole part is one instruction and reaches 0. */
+static inline __m512 vec_exp2(__m512 x)
+{
+    x = _mm512_max_ps(_mm512_set1_ps(-150), x); /* in this order NaN stays NaN */
+    const __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const __m512 fraction = _mm512_sub_ps(x, whole);
+    __m512 power = _mm512_set1_ps(1.5403530393381609e-4F); /* ln(2)^i / i! */
+    power = _mm512_fmadd_ps(power, fraction, _mm512_set1_ps(1.3333558146428443e-3F));
+    power = _mm512_fmadd_ps(power, fraction, _mm512_set1_ps(9.618129107628477e-3F));
+    power = _mm512_fmadd_ps(power, fraction, _mm512_set1_ps(5.550410866482158e-2F));
+    power = _mm512_fmadd_ps(power, fraction, _mm512_set1_ps(0.24022650695910072F));
+    power = _mm512_fmadd_ps(power, fraction, _mm512_set1_ps(0.6931471805599453F));
+    power = _mm512_fmadd_ps(power, fraction, _mm512_set1_ps(1));
+    return _mm512_scalef_ps(power, whole);
+}
+
+static bool supported(void)
+{
+    return t2t_cpu_features().avx512;
+}
+
+#include "layers/cpu/attention_vector.h"

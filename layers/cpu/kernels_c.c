@@ -1,0 +1,127 @@
+/* The kernels in plain C: what every slot means. Loops over lanes are left to the compiler. */
+#include <math.h>
+#include <string.h>
+
+#include "layers/cpu/kernels.h"
+
+enum { LANES = 16 };
+
+static bool supported(void)
+{
+    return true;
+}
+
+static void load_queries(const float *const *rows, size_t count, size_t head_dim, float factor, float *query)
+{
+    memset(query, 0, head_dim * LANES * sizeof *query);
+    for (size_t i = 0; i < count; i++)
+        for (size_t c = 0; c < head_dim; c++) query[c * LANES + i] = factor * rows[i][c];
+}
+
+/* scores[j][i] = bias[j] + k_j . q_i */
+static void score(const struct query_tile *tile, const struct key_run *run, size_t first, size_t count)
+{
+    for (size_t j = 0; j < count; j++) {
+        const float *k = run->k + (first + j) * run->k_stride;
+        float *restrict scores = tile->scores + j * LANES;
+        for (size_t i = 0; i < LANES; i++) scores[i] = run->bias ? run->bias[first + j] : 0;
+        for (size_t c = 0; c < tile->head_dim; c++)
+            for (size_t i = 0; i < LANES; i++) scores[i] += k[c] * tile->query[c * LANES + i];
+    }
+}
+
+static void attend_block(const struct query_tile *tile, const struct key_run *run, size_t first, size_t count)
+{
+    float *restrict scores = tile->scores;
+    float rescale[LANES], sum[LANES] = {0};
+    score(tile, run, first, count);
+    for (size_t i = 0; i < LANES; i++) {
+        float maximum = tile->maximum[i];
+        for (size_t j = 0; j < count; j++)
+            if (scores[j * LANES + i] > maximum) maximum = scores[j * LANES + i];
+        rescale[i] = exp2f(tile->maximum[i] - maximum);
+        tile->maximum[i] = maximum;
+    }
+    for (size_t j = 0; j < count; j++)
+        for (size_t i = 0; i < LANES; i++) {
+            scores[j * LANES + i] = exp2f(scores[j * LANES + i] - tile->maximum[i]);
+            sum[i] += scores[j * LANES + i];
+        }
+    for (size_t i = 0; i < LANES; i++) tile->sum[i] = tile->sum[i] * rescale[i] + sum[i];
+    for (size_t c = 0; c < tile->value_dim; c++) {
+        float added[LANES] = {0};
+        for (size_t j = 0; j < count; j++) {
+            const float v = run->v[(first + j) * run->v_stride + c];
+            for (size_t i = 0; i < LANES; i++) added[i] += v * scores[j * LANES + i];
+        }
+        float *restrict value = tile->value + c * LANES;
+        for (size_t i = 0; i < LANES; i++) value[i] = value[i] * rescale[i] + added[i];
+    }
+}
+
+static void attend(const struct query_tile *tile, const struct key_run *run)
+{
+    for (size_t first = 0; first < run->keys; first += T2T_KEY_BLOCK)
+        attend_block(tile, run, first, run->keys - first < T2T_KEY_BLOCK ? run->keys - first : T2T_KEY_BLOCK);
+}
+
+static void store_values(const struct query_tile *tile, float *const *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        for (size_t c = 0; c < tile->value_dim; c++) rows[i][c] = tile->value[c * LANES + i] / tile->sum[i];
+}
+
+static void sign_hash(
+    const float *x, size_t stride, size_t rows, size_t dim, const float *projection, size_t bits, uint16_t *code)
+{
+    for (size_t row = 0; row < rows; row++) {
+        float dot[T2T_MAX_BITS] = {0};
+        for (size_t c = 0; c < dim; c++)
+            for (size_t b = 0; b < bits; b++) dot[b] += x[row * stride + c] * projection[c * bits + b];
+        code[row] = 0;
+        for (size_t b = 0; b < bits; b++) code[row] = (uint16_t)(code[row] | (dot[b] > 0) << b);
+    }
+}
+
+static void rows_times(const float *v, size_t stride, size_t rows, size_t dim, const float *x, float *product)
+{
+    for (size_t row = 0; row < rows; row++) {
+        float dot = x[dim];
+        for (size_t c = 0; c < dim; c++) dot += v[row * stride + c] * x[c];
+        product[row] = dot;
+    }
+}
+
+static void add_rows(const float *v, size_t stride, size_t rows, size_t dim, const float *y, double *x)
+{
+    for (size_t first = 0; first < rows; first += T2T_KEY_BLOCK) {
+        const size_t end = first + T2T_KEY_BLOCK < rows ? first + T2T_KEY_BLOCK : rows;
+        for (size_t c = 0; c <= dim; c++) {
+            float sum = 0;
+            for (size_t row = first; row < end; row++) sum += y[row] * (c < dim ? v[row * stride + c] : 1);
+            x[c] += (double)sum;
+        }
+    }
+}
+
+static void row_norms(const float *v, size_t stride, size_t rows, size_t dim, float *norm)
+{
+    for (size_t row = 0; row < rows; row++) {
+        float squares = 1;
+        for (size_t c = 0; c < dim; c++) squares += v[row * stride + c] * v[row * stride + c];
+        norm[row] = sqrtf(squares);
+    }
+}
+
+const struct attention_kernels t2t_kernels_c = {
+    .name = "c",
+    .supported = supported,
+    .lanes = LANES,
+    .load_queries = load_queries,
+    .attend = attend,
+    .store_values = store_values,
+    .sign_hash = sign_hash,
+    .rows_times = rows_times,
+    .add_rows = add_rows,
+    .row_norms = row_norms,
+};
