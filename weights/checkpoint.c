@@ -1,0 +1,429 @@
+/* From a file to named tensors: which form, which dictionary, which names, and numbers in row-major order. */
+#include "weights/checkpoint.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "weights/input_file.h"
+#include "weights/torch_stream.h"
+#include "weights/utf8.h"
+
+enum { MOST_TENSORS = 20000, MOST_NAME_BYTES = 500 };
+#define MOST_BYTES (UINT64_C(1) << 30)
+
+struct t2t_checkpoint {
+    char *path;
+    struct t2t_checkpoint_info info;
+    struct t2t_tensor *tensors;
+    size_t count;
+    char *names;              /* of all tensors, one after another */
+    struct t2t_tensors *file; /* safetensors */
+    enum t2t_file_kind kind;  /* else: */
+    struct torch_stream stream;
+    const struct pickle_tensor **views; /* [count] */
+    unsigned char **copies;             /* [count]: of tensors that did not lie in one piece */
+};
+
+/* ---- names ---- */
+
+static enum t2t_status check_name(const char *path, const char *name, size_t bytes)
+{
+    if (bytes == 0 || bytes > MOST_NAME_BYTES)
+        return t2t_fail(
+            T2T_BAD_MODEL, "%s: a tensor's name has %zu bytes, expected 1 to %d", path, bytes, MOST_NAME_BYTES);
+    if (!t2t_is_plain_utf8(name, bytes) || (bytes == 12 && memcmp(name, "__metadata__", 12) == 0))
+        return t2t_fail(
+            T2T_BAD_MODEL, "%s: a tensor's name (%.*s) is no plain text; the file is damaged", path, (int)bytes, name);
+    return T2T_OK;
+}
+
+static int by_name(const void *left, const void *right)
+{
+    const char *const *a = left, *const *b = right;
+    return strcmp(*a, *b);
+}
+
+static enum t2t_status refuse_duplicates(const struct t2t_checkpoint *checkpoint)
+{
+    const char **sorted = malloc((checkpoint->count + 1) * sizeof *sorted);
+    if (!sorted) return t2t_fail_memory("a list of names", checkpoint->count * sizeof *sorted);
+    for (size_t i = 0; i < checkpoint->count; i++) sorted[i] = checkpoint->tensors[i].name;
+    qsort(sorted, checkpoint->count, sizeof *sorted, by_name);
+    enum t2t_status status = T2T_OK;
+    for (size_t i = 1; i < checkpoint->count && !status; i++)
+        if (strcmp(sorted[i - 1], sorted[i]) == 0)
+            status = t2t_fail(T2T_BAD_MODEL, "%s: two tensors are called %.200s%s%s%s", checkpoint->path, sorted[i],
+                *checkpoint->info.stripped ? " once \"" : "", checkpoint->info.stripped,
+                *checkpoint->info.stripped ? "\" is taken off" : "");
+    free(sorted);
+    return status;
+}
+
+/* Takes the prefix off where it stands. */
+static enum t2t_status strip(struct t2t_checkpoint *checkpoint, const char *prefix)
+{
+    const size_t bytes = strlen(prefix);
+    for (size_t i = 0; bytes && i < checkpoint->count; i++) {
+        struct t2t_tensor *tensor = &checkpoint->tensors[i];
+        if (strncmp(tensor->name, prefix, bytes) != 0 || tensor->name[bytes] == '\0') continue;
+        tensor->name += bytes;
+        checkpoint->info.stripped = prefix;
+    }
+    return refuse_duplicates(checkpoint);
+}
+
+/* ---- safetensors ---- */
+
+static enum t2t_status open_safetensors(struct t2t_checkpoint *checkpoint, const struct t2t_checkpoint_options *options)
+{
+    enum t2t_status status = t2t_tensors_open(&checkpoint->file, checkpoint->path);
+    if (status) return status;
+    if (options->key == T2T_KEY_EMA)
+        return t2t_fail(T2T_BAD_MODEL, "%s: is a safetensors file, which has one set of weights and no state_dict_ema",
+            checkpoint->path);
+    checkpoint->info.format = "safetensors";
+    const char *model = t2t_tensors_metadata(checkpoint->file, "model");
+    if (model) snprintf(checkpoint->info.arch, sizeof checkpoint->info.arch, "%s", model);
+    checkpoint->count = t2t_tensors_count(checkpoint->file);
+    if (checkpoint->count > MOST_TENSORS)
+        return t2t_fail(T2T_BAD_MODEL, "%s: holds %zu tensors, more than the %d that are read", checkpoint->path,
+            checkpoint->count, MOST_TENSORS);
+    checkpoint->tensors = calloc(checkpoint->count + 1, sizeof *checkpoint->tensors);
+    if (!checkpoint->tensors) return t2t_fail_memory("a list of tensors", checkpoint->count);
+    for (size_t i = 0; i < checkpoint->count && !status; i++) {
+        checkpoint->tensors[i] = *t2t_tensors_at(checkpoint->file, i);
+        checkpoint->tensors[i].data = NULL;
+        status = check_name(checkpoint->path, checkpoint->tensors[i].name, strlen(checkpoint->tensors[i].name));
+    }
+    return status;
+}
+
+/* ---- the dictionary ---- */
+
+static const char *const type_names[] = {"None", "a truth value", "a number", "a number", "a number", "text", "a tuple",
+    "a list", "a dictionary", "a global", "a storage", "a tensor", "an object"};
+
+static bool is_there(const struct pickle_value *value)
+{
+    return value && value->type != PICKLE_NONE;
+}
+
+/* Up to some keys of a dictionary, for a sentence. */
+static void list_keys(const struct pickle *pickle, const struct pickle_value *dict, char text[200])
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (uint32_t at = dict->as.places.first; at;) {
+        const struct pickle_value *key = &pickle->values[pickle->places[at].value];
+        at = pickle->places[pickle->places[at].next].next;
+        if (key->type != PICKLE_TEXT || key->as.text.bytes > 40) continue;
+        if (used + key->as.text.bytes + 6 > 200) break;
+        used += (size_t)snprintf(text + used, 200 - used, "%s%.*s", used ? ", " : "", (int)key->as.text.bytes,
+            (const char *)pickle->bytes + key->as.text.offset);
+    }
+}
+
+/* The dictionary of weights, by the rule of the header. */
+static enum t2t_status choose(
+    struct t2t_checkpoint *checkpoint, enum t2t_weights_key key, const struct pickle_value **chosen)
+{
+    static const char *const order[] = {"state_dict_ema", "state_dict", "model"};
+    const struct pickle *pickle = &checkpoint->stream.pickle;
+    const struct pickle_value *root = t2t_pickle_root(pickle);
+    if (root->type != PICKLE_DICT)
+        return t2t_fail(T2T_BAD_MODEL, "%s: holds %s, expected a dictionary of tensors; save a state_dict()",
+            checkpoint->path, type_names[root->type]);
+    *chosen = NULL;
+    for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
+        const struct pickle_value *value = t2t_pickle_get(pickle, root, order[i]);
+        if (!is_there(value)) continue;
+        const bool allowed = i == 0 ? key != T2T_KEY_MODEL : key != T2T_KEY_EMA;
+        if (!*chosen && allowed) {
+            *chosen = value;
+            checkpoint->info.key = order[i];
+        } else if (!*checkpoint->info.beside) {
+            checkpoint->info.beside = order[i];
+        }
+    }
+    if (!*chosen && key == T2T_KEY_EMA) {
+        char keys[200];
+        list_keys(pickle, root, keys);
+        return t2t_fail(T2T_BAD_MODEL, "%s: holds no state_dict_ema; found %s", checkpoint->path, keys);
+    }
+    if (!*chosen) *chosen = root;
+    if ((*chosen)->type != PICKLE_DICT)
+        return t2t_fail(T2T_BAD_MODEL, "%s: its %s is %s, expected a dictionary of tensors", checkpoint->path,
+            checkpoint->info.key, type_names[(*chosen)->type]);
+    const struct pickle_value *arch = t2t_pickle_get(pickle, root, "arch");
+    if (arch && arch->type == PICKLE_TEXT && arch->as.text.bytes < sizeof checkpoint->info.arch) {
+        const char *text = (const char *)pickle->bytes + arch->as.text.offset;
+        if (t2t_is_plain_utf8(text, arch->as.text.bytes)) memcpy(checkpoint->info.arch, text, arch->as.text.bytes);
+    }
+    return T2T_OK;
+}
+
+static size_t count_places(const struct pickle *pickle, const struct pickle_value *dict, size_t *name_bytes)
+{
+    size_t count = 0;
+    *name_bytes = 0;
+    for (uint32_t at = dict->as.places.first; at; at = pickle->places[at].next, count++) {
+        const struct pickle_value *key = &pickle->values[pickle->places[at].value];
+        if (count % 2 == 0 && key->type == PICKLE_TEXT && key->as.text.bytes <= MOST_NAME_BYTES)
+            *name_bytes += key->as.text.bytes + 1;
+    }
+    return count / 2;
+}
+
+static enum t2t_status add_tensor(struct t2t_checkpoint *checkpoint, const struct pickle_value *dict,
+    const struct pickle_value *key, const struct pickle_value *value, char **names)
+{
+    const struct pickle *pickle = &checkpoint->stream.pickle;
+    const char *text = (const char *)pickle->bytes + key->as.text.offset;
+    if (key->type != PICKLE_TEXT)
+        return t2t_fail(T2T_BAD_MODEL, "%s: a dictionary of weights has %s as a key, expected a name", checkpoint->path,
+            type_names[key->type]);
+    const enum t2t_status status = check_name(checkpoint->path, text, key->as.text.bytes);
+    if (status) return status;
+    if (value->type != PICKLE_TENSOR) {
+        char keys[200];
+        list_keys(pickle, dict, keys);
+        return t2t_fail(T2T_BAD_MODEL,
+            "%s: %.*s is %s, expected a tensor; weights are looked for under state_dict_ema, state_dict and model, or "
+            "as the file itself, which holds %s",
+            checkpoint->path, (int)key->as.text.bytes, text, type_names[value->type], keys);
+    }
+    const struct pickle_tensor *view = &pickle->tensors[value->as.index];
+    struct t2t_tensor *tensor = &checkpoint->tensors[checkpoint->count];
+    *tensor = (struct t2t_tensor){
+        .name = *names, .dtype = view->storage.dtype, .rank = view->rank, .elements = view->elements};
+    memcpy(tensor->shape, view->shape, sizeof tensor->shape);
+    memcpy(*names, text, key->as.text.bytes);
+    *names += key->as.text.bytes;
+    *(*names)++ = '\0';
+    checkpoint->views[checkpoint->count++] = view;
+    return T2T_OK;
+}
+
+static enum t2t_status collect(struct t2t_checkpoint *checkpoint, const struct pickle_value *dict)
+{
+    const struct pickle *pickle = &checkpoint->stream.pickle;
+    size_t name_bytes;
+    const size_t count = count_places(pickle, dict, &name_bytes);
+    if (count == 0) return t2t_fail(T2T_BAD_MODEL, "%s: holds no tensors", checkpoint->path);
+    if (count > MOST_TENSORS)
+        return t2t_fail(T2T_BAD_MODEL, "%s: holds %zu tensors, more than the %d that are read", checkpoint->path, count,
+            MOST_TENSORS);
+    checkpoint->tensors = calloc(count, sizeof *checkpoint->tensors);
+    checkpoint->views = calloc(count, sizeof *checkpoint->views);
+    checkpoint->copies = calloc(count, sizeof *checkpoint->copies);
+    checkpoint->names = malloc(name_bytes + 1);
+    if (!checkpoint->tensors || !checkpoint->views || !checkpoint->copies || !checkpoint->names)
+        return t2t_fail_memory("a list of tensors", count * sizeof *checkpoint->tensors);
+    char *names = checkpoint->names;
+    enum t2t_status status = T2T_OK;
+    for (uint32_t at = dict->as.places.first; at && !status;) {
+        const struct pickle_place *key = &pickle->places[at], *value = &pickle->places[key->next];
+        status = add_tensor(checkpoint, dict, &pickle->values[key->value], &pickle->values[value->value], &names);
+        at = value->next;
+    }
+    return status;
+}
+
+static enum t2t_status open_torch(struct t2t_checkpoint *checkpoint, const struct t2t_checkpoint_options *options)
+{
+    struct torch_stream *stream = &checkpoint->stream;
+    checkpoint->info.format = checkpoint->kind == T2T_FILE_ZIP ? "PyTorch zip archive" : "PyTorch legacy pickle stream";
+    enum t2t_status status =
+        checkpoint->kind == T2T_FILE_ZIP ? t2t_torch_zip_open(stream) : t2t_torch_legacy_open(stream);
+    const struct pickle_value *dict = NULL;
+    if (!status) status = choose(checkpoint, options->key, &dict);
+    return status ? status : collect(checkpoint, dict);
+}
+
+/* ---- opening ---- */
+
+static enum t2t_status refuse_kind(const char *path, enum t2t_file_kind kind)
+{
+    const char *what = t2t_file_kind_text(kind);
+    switch (kind) {
+    case T2T_FILE_TAR:
+        return t2t_fail(T2T_BAD_MODEL,
+            "%s: is a tar archive. Checkpoints called .pth.tar are no tar files: this is one from before PyTorch "
+            "0.1.10, "
+            "which is not read (load it with PyTorch and save it again), or files packed together (unpack it)",
+            path);
+    case T2T_FILE_COMPRESSED: return t2t_fail(T2T_BAD_MODEL, "%s: is %s; unpack it first", path, what);
+    case T2T_FILE_HTML:
+    case T2T_FILE_LFS_POINTER:
+        return t2t_fail(T2T_BAD_MODEL,
+            "%s: is %s saved under a checkpoint's name; the download went wrong, fetch the "
+            "file itself",
+            path, what);
+    default:
+        return t2t_fail(T2T_BAD_MODEL, "%s: is %s; expected a checkpoint of torch.save, or safetensors", path, what);
+    }
+}
+
+static enum t2t_status open_kind(struct t2t_checkpoint *checkpoint, const struct t2t_checkpoint_options *options)
+{
+    struct torch_stream *stream = &checkpoint->stream;
+    stream->path = checkpoint->path;
+    enum t2t_status status = t2t_input_open(checkpoint->path, &stream->descriptor, &stream->size);
+    if (status) return status;
+    checkpoint->kind = t2t_input_kind(checkpoint->path, stream->descriptor, stream->size);
+    switch (checkpoint->kind) {
+    case T2T_FILE_SAFETENSORS: status = open_safetensors(checkpoint, options); break;
+    case T2T_FILE_ZIP:
+    case T2T_FILE_TORCH_LEGACY:
+    case T2T_FILE_PICKLE: status = open_torch(checkpoint, options); break;
+    default: status = refuse_kind(checkpoint->path, checkpoint->kind); break;
+    }
+    return status ? status : strip(checkpoint, options->strip_prefix ? options->strip_prefix : "module.");
+}
+
+enum t2t_status t2t_checkpoint_open(
+    struct t2t_checkpoint **checkpoint, const char *path, const struct t2t_checkpoint_options *options)
+{
+    *checkpoint = NULL;
+    struct t2t_checkpoint *made = calloc(1, sizeof *made);
+    if (!made) return t2t_fail_memory("a checkpoint", sizeof *made);
+    made->info.format = made->info.key = made->info.beside = made->info.stripped = "";
+    made->stream.descriptor = -1;
+    made->path = strdup(path);
+    const enum t2t_status status = made->path ? open_kind(made, options) : t2t_fail_memory("a name", strlen(path));
+    if (status) {
+        t2t_checkpoint_close(made);
+        return status;
+    }
+    *checkpoint = made;
+    return T2T_OK;
+}
+
+void t2t_checkpoint_close(struct t2t_checkpoint *checkpoint)
+{
+    if (!checkpoint) return;
+    if (checkpoint->stream.descriptor >= 0) close(checkpoint->stream.descriptor);
+    t2t_torch_stream_free(&checkpoint->stream);
+    t2t_tensors_close(checkpoint->file);
+    for (size_t i = 0; checkpoint->copies && i < checkpoint->count; i++) free(checkpoint->copies[i]);
+    free(checkpoint->copies);
+    free(checkpoint->views);
+    free(checkpoint->names);
+    free(checkpoint->tensors);
+    free(checkpoint->path);
+    free(checkpoint);
+}
+
+const struct t2t_checkpoint_info *t2t_checkpoint_info(const struct t2t_checkpoint *checkpoint)
+{
+    return &checkpoint->info;
+}
+
+size_t t2t_checkpoint_count(const struct t2t_checkpoint *checkpoint)
+{
+    return checkpoint->count;
+}
+
+const struct t2t_tensor *t2t_checkpoint_at(const struct t2t_checkpoint *checkpoint, size_t index)
+{
+    return index < checkpoint->count ? &checkpoint->tensors[index] : NULL;
+}
+
+const struct t2t_tensor *t2t_checkpoint_find(const struct t2t_checkpoint *checkpoint, const char *name)
+{
+    for (size_t i = 0; i < checkpoint->count; i++)
+        if (strcmp(checkpoint->tensors[i].name, name) == 0) return &checkpoint->tensors[i];
+    return NULL;
+}
+
+const struct t2t_tensors *t2t_checkpoint_safetensors(const struct t2t_checkpoint *checkpoint)
+{
+    return checkpoint->file;
+}
+
+/* ---- numbers ---- */
+
+static bool in_one_piece(const struct pickle_tensor *view)
+{
+    size_t expected = 1;
+    for (size_t i = view->rank; i-- > 0;) {
+        if (view->shape[i] != 1 && view->stride[i] != expected) return false;
+        expected *= view->shape[i];
+    }
+    return true;
+}
+
+/* Copies a view element by element, the last index fastest. */
+static void gather(const struct pickle_tensor *view, const unsigned char *storage, unsigned char *out)
+{
+    const size_t bytes = t2t_dtype_bytes(view->storage.dtype);
+    size_t index[T2T_TENSOR_MAX_RANK] = {0};
+    uint64_t at = view->offset;
+    for (size_t done = 0; done < view->elements; done++) {
+        memcpy(out + done * bytes, storage + at * bytes, bytes);
+        for (size_t i = view->rank; i-- > 0;) {
+            at += view->stride[i];
+            if (++index[i] < view->shape[i]) break;
+            at -= view->stride[i] * view->shape[i];
+            index[i] = 0;
+        }
+    }
+}
+
+static size_t storage_of(const struct t2t_checkpoint *checkpoint, size_t number)
+{
+    const struct pickle *pickle = &checkpoint->stream.pickle;
+    const struct pickle_text key = checkpoint->views[number]->storage.key;
+    return t2t_pickle_find_storage(pickle, pickle->bytes + key.offset, key.bytes);
+}
+
+static enum t2t_status materialise(struct t2t_checkpoint *checkpoint, size_t number)
+{
+    const struct pickle_tensor *view = checkpoint->views[number];
+    const unsigned char *storage = checkpoint->stream.data[storage_of(checkpoint, number)];
+    const size_t bytes = t2t_dtype_bytes(view->storage.dtype);
+    if (in_one_piece(view) || view->elements == 0) {
+        checkpoint->tensors[number].data = storage + view->offset * bytes;
+        return T2T_OK;
+    }
+    unsigned char *copy = malloc(view->elements * bytes);
+    if (!copy) return t2t_fail_memory("a tensor", view->elements * bytes);
+    gather(view, storage, copy);
+    checkpoint->copies[number] = copy;
+    checkpoint->tensors[number].data = copy;
+    return T2T_OK;
+}
+
+static enum t2t_status load_torch(struct t2t_checkpoint *checkpoint, const bool *wanted)
+{
+    struct torch_stream *stream = &checkpoint->stream;
+    bool *storages = calloc(stream->pickle.storage_count + 1, sizeof *storages);
+    if (!storages) return t2t_fail_memory("a list of storages", stream->pickle.storage_count);
+    for (size_t i = 0; i < checkpoint->count; i++)
+        if (!wanted || wanted[i]) storages[storage_of(checkpoint, i)] = true;
+    enum t2t_status status = checkpoint->kind == T2T_FILE_ZIP ? t2t_torch_zip_load(stream, storages)
+                                                              : t2t_torch_legacy_load(stream, storages);
+    free(storages);
+    for (size_t i = 0; i < checkpoint->count && !status; i++)
+        if (!wanted || wanted[i]) status = materialise(checkpoint, i);
+    return status;
+}
+
+enum t2t_status t2t_checkpoint_load(struct t2t_checkpoint *checkpoint, const bool *wanted)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < checkpoint->count; i++) {
+        const struct t2t_tensor *tensor = &checkpoint->tensors[i];
+        if (wanted && !wanted[i]) continue;
+        if (tensor->elements > MOST_BYTES) total = MOST_BYTES;
+        total += tensor->elements * t2t_dtype_bytes(tensor->dtype);
+        if (total > MOST_BYTES)
+            return t2t_fail(T2T_BAD_MODEL, "%s: the tensors have more than the 1 GiB that is read", checkpoint->path);
+    }
+    if (!checkpoint->file) return load_torch(checkpoint, wanted);
+    for (size_t i = 0; i < checkpoint->count; i++)
+        if (!wanted || wanted[i]) checkpoint->tensors[i].data = t2t_tensors_at(checkpoint->file, i)->data;
+    return T2T_OK;
+}
