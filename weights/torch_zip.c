@@ -9,7 +9,7 @@
 
 #include "weights/torch_stream.h"
 
-enum { BLOCK_BYTES = 1 << 16 };
+enum { BLOCK_BYTES = 1 << 16, MOST_PICKLE_RATIO = 200 };
 #define MOST_UNPACKED_BYTES (UINT64_C(4) << 30)
 
 static enum t2t_status bad(const struct torch_stream *stream, const char *what)
@@ -151,6 +151,8 @@ static enum t2t_status unpack_pickle(struct torch_stream *stream, size_t pickle)
 {
     const struct zip_entry *entries = stream->directory.entries;
     if (entries[pickle].size > T2T_PICKLE_MAX_BYTES) return bad(stream, "its data.pkl is larger than 64 MiB");
+    if (entries[pickle].size / MOST_PICKLE_RATIO > entries[pickle].packed)
+        return bad(stream, "its data.pkl is packed more tightly than any real one could be");
     const size_t order = find_in_top(stream, pickle, "byteorder"), bytes = (size_t)entries[pickle].size;
     const bool ordered = order < stream->directory.count;
     if (ordered && entries[order].size > MOST_ORDER_BYTES) return check_byte_order(stream, NULL, 0);

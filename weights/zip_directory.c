@@ -10,7 +10,7 @@
 #include "weights/input_file.h"
 
 enum {
-    MAX_ENTRIES = 100000,
+    MAX_ENTRIES = 50000,
     MAX_NAME = 512,
     MAX_DIRECTORY_BYTES = 64 << 20,
     END_BYTES = 22,

@@ -1,0 +1,21 @@
+/* Checkpoints that must be refused: what each is, and a word that its sentence must hold. Made, not stored. */
+#ifndef T2T_WEIGHTS_TESTS_HOSTILE_H
+#define T2T_WEIGHTS_TESTS_HOSTILE_H
+
+#include "weights/tests/torch_writer.h"
+
+struct hostile {
+    char name[64];
+    const char *word;
+    struct bytes file;
+};
+
+/* Case number `index`; false after the last. The caller frees `file`. */
+bool hostile_pickle(size_t index, struct hostile *hostile);  /* a pickle in an otherwise sound zip archive */
+bool hostile_archive(size_t index, struct hostile *hostile); /* a damaged zip archive */
+bool hostile_legacy(size_t index, struct hostile *hostile);  /* a damaged legacy stream, or no checkpoint at all */
+
+/* All of them, one after another. */
+bool hostile_case(size_t index, struct hostile *hostile);
+
+#endif
