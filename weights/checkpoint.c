@@ -345,33 +345,6 @@ const struct t2t_tensors *t2t_checkpoint_safetensors(const struct t2t_checkpoint
 
 /* ---- numbers ---- */
 
-static bool in_one_piece(const struct pickle_tensor *view)
-{
-    size_t expected = 1;
-    for (size_t i = view->rank; i-- > 0;) {
-        if (view->shape[i] != 1 && view->stride[i] != expected) return false;
-        expected *= view->shape[i];
-    }
-    return true;
-}
-
-/* Copies a view element by element, the last index fastest. */
-static void gather(const struct pickle_tensor *view, const unsigned char *storage, unsigned char *out)
-{
-    const size_t bytes = t2t_dtype_bytes(view->storage.dtype);
-    size_t index[T2T_TENSOR_MAX_RANK] = {0};
-    uint64_t at = view->offset;
-    for (size_t done = 0; done < view->elements; done++) {
-        memcpy(out + done * bytes, storage + at * bytes, bytes);
-        for (size_t i = view->rank; i-- > 0;) {
-            at += view->stride[i];
-            if (++index[i] < view->shape[i]) break;
-            at -= view->stride[i] * view->shape[i];
-            index[i] = 0;
-        }
-    }
-}
-
 static size_t storage_of(const struct t2t_checkpoint *checkpoint, size_t number)
 {
     const struct pickle *pickle = &checkpoint->stream.pickle;
@@ -384,13 +357,13 @@ static enum t2t_status materialise(struct t2t_checkpoint *checkpoint, size_t num
     const struct pickle_tensor *view = checkpoint->views[number];
     const unsigned char *storage = checkpoint->stream.data[storage_of(checkpoint, number)];
     const size_t bytes = t2t_dtype_bytes(view->storage.dtype);
-    if (in_one_piece(view) || view->elements == 0) {
+    if (t2t_in_one_piece(view) || view->elements == 0) {
         checkpoint->tensors[number].data = storage + view->offset * bytes;
         return T2T_OK;
     }
     unsigned char *copy = malloc(view->elements * bytes);
     if (!copy) return t2t_fail_memory("a tensor", view->elements * bytes);
-    gather(view, storage, copy);
+    t2t_gather(view, storage, copy);
     checkpoint->copies[number] = copy;
     checkpoint->tensors[number].data = copy;
     return T2T_OK;

@@ -10,167 +10,6 @@
 
 #include "weights/pickle_machine.h"
 
-/* ---- values, places, stack ---- */
-
-enum t2t_status pickle_refuse(const struct machine *machine, const char *what)
-{
-    return t2t_fail(T2T_BAD_MODEL, "%s: the pickle at byte %zu %s; it is damaged or no checkpoint",
-        machine->pickle->path, machine->instruction, what);
-}
-
-/* The array with room for `needed` elements, or as it was and *status says why not. */
-static void *make_room(const struct machine *machine, void *array, size_t *room, size_t needed, size_t most,
-    size_t bytes, enum t2t_status *status)
-{
-    *status = T2T_OK;
-    if (needed <= *room) return array;
-    if (needed > most) {
-        *status = pickle_refuse(machine, "holds more values than any checkpoint needs");
-        return array;
-    }
-    size_t larger = *room ? *room * 2 : 256;
-    if (larger < needed) larger = needed;
-    if (larger > most) larger = most;
-    void *moved = realloc(array, larger * bytes);
-    if (!moved) {
-        *status = t2t_fail_memory("the values of a pickle", larger * bytes);
-        return array;
-    }
-    *room = larger;
-    return moved;
-}
-
-#define MAKE_ROOM(ARRAY, ROOM, NEEDED, MOST, STATUS)                                                                   \
-    ((ARRAY) = make_room(machine, ARRAY, &(ROOM), NEEDED, MOST, sizeof *(ARRAY), &(STATUS)))
-
-static enum t2t_status push(struct machine *machine, uint32_t value)
-{
-    enum t2t_status status;
-    MAKE_ROOM(machine->stack, machine->stack_room, machine->depth + 1, MAX_VALUES, status);
-    if (!status) machine->stack[machine->depth++] = value;
-    return status;
-}
-
-enum t2t_status pickle_push_new(struct machine *machine, struct pickle_value value)
-{
-    struct pickle *pickle = machine->pickle;
-    enum t2t_status status;
-    MAKE_ROOM(pickle->values, pickle->value_room, pickle->value_count + 1, MAX_VALUES, status);
-    if (status) return status;
-    pickle->values[pickle->value_count] = value;
-    return push(machine, (uint32_t)pickle->value_count++);
-}
-
-enum t2t_status pickle_push_storage(struct machine *machine, const struct pickle_storage *storage)
-{
-    struct pickle *pickle = machine->pickle;
-    enum t2t_status status;
-    MAKE_ROOM(pickle->storages, pickle->storage_room, pickle->storage_count + 1, MAX_STORAGES, status);
-    if (status) return status;
-    pickle->storages[pickle->storage_count] = *storage;
-    return pickle_push_new(machine, (struct pickle_value){.type = PICKLE_STORAGE, .as.index = pickle->storage_count++});
-}
-
-enum t2t_status pickle_push_tensor(struct machine *machine, const struct pickle_tensor *tensor)
-{
-    struct pickle *pickle = machine->pickle;
-    enum t2t_status status;
-    MAKE_ROOM(pickle->tensors, pickle->tensor_room, pickle->tensor_count + 1, MAX_STORAGES, status);
-    if (status) return status;
-    pickle->tensors[pickle->tensor_count] = *tensor;
-    return pickle_push_new(machine, (struct pickle_value){.type = PICKLE_TENSOR, .as.index = pickle->tensor_count++});
-}
-
-static enum t2t_status append(struct machine *machine, uint32_t container, uint32_t value)
-{
-    struct pickle *pickle = machine->pickle;
-    enum t2t_status status;
-    MAKE_ROOM(pickle->places, pickle->place_room, pickle->place_count + 1, MAX_VALUES, status);
-    if (status) return status;
-    const uint32_t place = (uint32_t)pickle->place_count++;
-    pickle->places[place] = (struct pickle_place){.value = value};
-    struct pickle_value *to = &pickle->values[container];
-    if (to->as.places.last)
-        pickle->places[to->as.places.last].next = place;
-    else
-        to->as.places.first = place;
-    to->as.places.last = place;
-    return T2T_OK;
-}
-
-/* How many values lie above the last mark. */
-static size_t above_mark(const struct machine *machine)
-{
-    return machine->depth - (machine->mark_count ? machine->marks[machine->mark_count - 1] : 0);
-}
-
-enum t2t_status pickle_need(const struct machine *machine, size_t count)
-{
-    return above_mark(machine) >= count ? T2T_OK : pickle_refuse(machine, "takes more values than there are");
-}
-
-uint32_t pickle_pop(struct machine *machine)
-{
-    return machine->stack[--machine->depth];
-}
-
-struct pickle_value *pickle_top(const struct machine *machine)
-{
-    return &machine->pickle->values[machine->stack[machine->depth - 1]];
-}
-
-/* Removes the last mark; *count values lie on the stack where it was. */
-static enum t2t_status take_mark(struct machine *machine, size_t *count)
-{
-    if (!machine->mark_count) return pickle_refuse(machine, "ends a list that was never begun");
-    *count = above_mark(machine);
-    machine->mark_count--;
-    return T2T_OK;
-}
-
-/* ---- reading ---- */
-
-static enum t2t_status ends_early(struct machine *machine)
-{
-    machine->pickle->truncated = true;
-    return t2t_fail(T2T_BAD_MODEL, "%s: the pickle ends early, within the instruction at byte %zu; it is incomplete",
-        machine->pickle->path, machine->instruction);
-}
-
-/* A little-endian number of `bytes` bytes, at most 8. */
-static enum t2t_status read_number(struct machine *machine, size_t bytes, uint64_t *number)
-{
-    const struct pickle *pickle = machine->pickle;
-    if (pickle->size - machine->at < bytes) return ends_early(machine);
-    *number = 0;
-    for (size_t i = bytes; i-- > 0;) *number = *number << 8 | pickle->bytes[machine->at + i];
-    machine->at += bytes;
-    return T2T_OK;
-}
-
-/* Text after its length, which takes `length_bytes`. */
-static enum t2t_status read_text(struct machine *machine, size_t length_bytes, struct pickle_text *text)
-{
-    uint64_t length;
-    const enum t2t_status status = read_number(machine, length_bytes, &length);
-    if (status) return status;
-    if (length > T2T_PICKLE_MAX_BYTES) return pickle_refuse(machine, "states a text longer than 64 MiB");
-    if (machine->pickle->size - machine->at < length) return ends_early(machine);
-    *text = (struct pickle_text){(uint32_t)machine->at, (uint32_t)length};
-    machine->at += (size_t)length;
-    return T2T_OK;
-}
-
-enum t2t_status pickle_read_line(struct machine *machine, struct pickle_text *text)
-{
-    const unsigned char *from = machine->pickle->bytes + machine->at;
-    const unsigned char *end = memchr(from, '\n', machine->pickle->size - machine->at);
-    if (!end) return ends_early(machine);
-    *text = (struct pickle_text){(uint32_t)machine->at, (uint32_t)(end - from)};
-    machine->at += (size_t)(end - from) + 1;
-    return T2T_OK;
-}
-
 /* ---- instructions: constants ---- */
 
 static enum t2t_status none(struct machine *machine, unsigned char code)
@@ -187,7 +26,7 @@ static enum t2t_status boolean(struct machine *machine, unsigned char code)
 static enum t2t_status integer(struct machine *machine, unsigned char code)
 {
     uint64_t number;
-    const enum t2t_status status = read_number(machine, code == 'J' ? 4 : code == 'M' ? 2 : 1, &number);
+    const enum t2t_status status = pickle_read_number(machine, code == 'J' ? 4 : code == 'M' ? 2 : 1, &number);
     if (status) return status;
     const int64_t value = code == 'J' ? (int64_t)(int32_t)(uint32_t)number : (int64_t)number;
     return pickle_push_new(machine, (struct pickle_value){.type = PICKLE_INT, .as.integer = value});
@@ -198,7 +37,7 @@ static enum t2t_status long_integer(struct machine *machine, unsigned char code)
 {
     (void)code;
     struct pickle_text text;
-    const enum t2t_status status = read_text(machine, 1, &text);
+    const enum t2t_status status = pickle_read_text(machine, 1, &text);
     if (status) return status;
     if (text.bytes > 8) return pickle_push_new(machine, (struct pickle_value){.type = PICKLE_LONG, .as.text = text});
     const unsigned char *bytes = machine->pickle->bytes + text.offset;
@@ -211,7 +50,7 @@ static enum t2t_status floating(struct machine *machine, unsigned char code)
 {
     (void)code;
     uint64_t number;
-    const enum t2t_status status = read_number(machine, 8, &number);
+    const enum t2t_status status = pickle_read_number(machine, 8, &number);
     return status ? status : pickle_push_new(machine, (struct pickle_value){.type = PICKLE_FLOAT});
 }
 
@@ -219,7 +58,7 @@ static enum t2t_status text(struct machine *machine, unsigned char code)
 {
     const size_t length_bytes = strchr("UC\x8c", code) ? 1 : strchr("XTB", code) ? 4 : 8;
     struct pickle_value value = {.type = PICKLE_TEXT};
-    const enum t2t_status status = read_text(machine, length_bytes, &value.as.text);
+    const enum t2t_status status = pickle_read_text(machine, length_bytes, &value.as.text);
     return status ? status : pickle_push_new(machine, value);
 }
 
@@ -241,9 +80,9 @@ static enum t2t_status gather(struct machine *machine, size_t count)
     enum t2t_status status = pickle_push_new(machine, (struct pickle_value){.type = PICKLE_TUPLE});
     if (status) return status;
     const uint32_t tuple = pickle_pop(machine);
-    for (size_t i = 0; i < count && !status; i++) status = append(machine, tuple, machine->stack[from + i]);
+    for (size_t i = 0; i < count && !status; i++) status = pickle_append(machine, tuple, machine->stack[from + i]);
     machine->depth = from;
-    return status ? status : push(machine, tuple);
+    return status ? status : pickle_push(machine, tuple);
 }
 
 static enum t2t_status small_tuple(struct machine *machine, unsigned char code)
@@ -257,23 +96,20 @@ static enum t2t_status tuple(struct machine *machine, unsigned char code)
 {
     (void)code;
     size_t count = 0;
-    const enum t2t_status status = take_mark(machine, &count);
+    const enum t2t_status status = pickle_take_mark(machine, &count);
     return status ? status : gather(machine, count);
 }
 
 static enum t2t_status mark(struct machine *machine, unsigned char code)
 {
     (void)code;
-    enum t2t_status status;
-    MAKE_ROOM(machine->marks, machine->mark_room, machine->mark_count + 1, MAX_VALUES, status);
-    if (!status) machine->marks[machine->mark_count++] = machine->depth;
-    return status;
+    return pickle_put_mark(machine);
 }
 
 static enum t2t_status discard(struct machine *machine, unsigned char code)
 {
     (void)code;
-    if (machine->mark_count && above_mark(machine) == 0) {
+    if (machine->mark_count && pickle_above_mark(machine) == 0) {
         machine->mark_count--;
         return T2T_OK;
     }
@@ -286,7 +122,7 @@ static enum t2t_status discard_to_mark(struct machine *machine, unsigned char co
 {
     (void)code;
     size_t count = 0;
-    const enum t2t_status status = take_mark(machine, &count);
+    const enum t2t_status status = pickle_take_mark(machine, &count);
     if (!status) machine->depth -= count;
     return status;
 }
@@ -300,7 +136,8 @@ static enum t2t_status fill(struct machine *machine, size_t count, enum pickle_t
     const uint32_t container = machine->stack[from - 1];
     if (machine->pickle->values[container].type != type) return pickle_refuse(machine, wrong);
     if (type != PICKLE_INERT)
-        for (size_t i = 0; i < count && !status; i++) status = append(machine, container, machine->stack[from + i]);
+        for (size_t i = 0; i < count && !status; i++)
+            status = pickle_append(machine, container, machine->stack[from + i]);
     machine->depth = from;
     return status;
 }
@@ -309,7 +146,7 @@ static enum t2t_status add_items(struct machine *machine, unsigned char code)
 {
     size_t count = code == 's' ? 2 : 1;
     if (code != 'a' && code != 's') {
-        const enum t2t_status status = take_mark(machine, &count);
+        const enum t2t_status status = pickle_take_mark(machine, &count);
         if (status) return status;
     }
     if (code == 0x90) return fill(machine, count, PICKLE_INERT, "adds to something that is no set");
@@ -326,45 +163,31 @@ static enum t2t_status frozen_set(struct machine *machine, unsigned char code)
 
 /* ---- instructions: memory ---- */
 
-static enum t2t_status remember(struct machine *machine, uint64_t number)
-{
-    enum t2t_status status = pickle_need(machine, 1);
-    if (status) return status;
-    if (number >= MAX_VALUES) return pickle_refuse(machine, "remembers a value under a number beyond all bounds");
-    const size_t before = machine->memo_room;
-    MAKE_ROOM(machine->memo, machine->memo_room, (size_t)number + 1, MAX_VALUES, status);
-    if (status) return status;
-    for (size_t i = before; i < machine->memo_room; i++) machine->memo[i] = NOTHING;
-    if (machine->memo[number] == NOTHING) machine->remembered++;
-    machine->memo[number] = machine->stack[machine->depth - 1];
-    return T2T_OK;
-}
-
 static enum t2t_status put(struct machine *machine, unsigned char code)
 {
     uint64_t number = machine->remembered;
-    const enum t2t_status status = code == 0x94 ? T2T_OK : read_number(machine, code == 'q' ? 1 : 4, &number);
-    return status ? status : remember(machine, number);
+    const enum t2t_status status = code == 0x94 ? T2T_OK : pickle_read_number(machine, code == 'q' ? 1 : 4, &number);
+    return status ? status : pickle_remember(machine, number);
 }
 
 static enum t2t_status get(struct machine *machine, unsigned char code)
 {
     uint64_t number;
-    const enum t2t_status status = read_number(machine, code == 'h' ? 1 : 4, &number);
+    const enum t2t_status status = pickle_read_number(machine, code == 'h' ? 1 : 4, &number);
     if (status) return status;
     if (number >= machine->memo_room || machine->memo[number] == NOTHING)
         return pickle_refuse(machine, "asks for a value that was never remembered");
-    return push(machine, machine->memo[number]);
+    return pickle_push(machine, machine->memo[number]);
 }
 
 static enum t2t_status frame(struct machine *machine, unsigned char code)
 {
     (void)code;
     uint64_t length = 0;
-    const enum t2t_status status = read_number(machine, 8, &length);
+    const enum t2t_status status = pickle_read_number(machine, 8, &length);
     if (status) return status;
     if (length > T2T_PICKLE_MAX_BYTES) return pickle_refuse(machine, "states a frame longer than 64 MiB");
-    return length > machine->pickle->size - machine->at ? ends_early(machine) : T2T_OK;
+    return length > machine->pickle->size - machine->at ? pickle_ends_early(machine) : T2T_OK;
 }
 
 /* ---- the machine ---- */
@@ -422,7 +245,7 @@ static instruction *const instructions[256] = {
 static enum t2t_status check_protocol(struct machine *machine)
 {
     const struct pickle *pickle = machine->pickle;
-    if (pickle->size - machine->at < 2) return ends_early(machine);
+    if (pickle->size - machine->at < 2) return pickle_ends_early(machine);
     const unsigned char *at = pickle->bytes + machine->at;
     if (at[0] != 0x80)
         return t2t_fail(T2T_BAD_MODEL,
@@ -442,7 +265,7 @@ static enum t2t_status run(struct machine *machine)
     enum t2t_status status = check_protocol(machine);
     while (!status) {
         machine->instruction = machine->at;
-        if (machine->at >= pickle->size) return ends_early(machine);
+        if (machine->at >= pickle->size) return pickle_ends_early(machine);
         const unsigned char code = pickle->bytes[machine->at++];
         if (code == '.') break;
         if (!instructions[code])

@@ -2,6 +2,7 @@
 #include "weights/torch_stream.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define MOST_BYTES (UINT64_C(1) << 30)
 
@@ -41,4 +42,30 @@ void t2t_torch_stream_free(struct torch_stream *stream)
     free(stream->bytes);
     t2t_zip_directory_free(&stream->directory);
     *stream = (struct torch_stream){.descriptor = -1};
+}
+
+bool t2t_in_one_piece(const struct pickle_tensor *view)
+{
+    size_t expected = 1;
+    for (size_t i = view->rank; i-- > 0;) {
+        if (view->shape[i] != 1 && view->stride[i] != expected) return false;
+        expected *= view->shape[i];
+    }
+    return true;
+}
+
+void t2t_gather(const struct pickle_tensor *view, const unsigned char *storage, unsigned char *out)
+{
+    const size_t bytes = t2t_dtype_bytes(view->storage.dtype);
+    size_t index[T2T_TENSOR_MAX_RANK] = {0};
+    uint64_t at = view->offset;
+    for (size_t done = 0; done < view->elements; done++) {
+        memcpy(out + done * bytes, storage + at * bytes, bytes);
+        for (size_t i = view->rank; i-- > 0;) {
+            at += view->stride[i];
+            if (++index[i] < view->shape[i]) break;
+            at -= view->stride[i] * view->shape[i];
+            index[i] = 0;
+        }
+    }
 }

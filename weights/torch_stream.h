@@ -32,6 +32,10 @@ enum t2t_status t2t_torch_legacy_load(struct torch_stream *stream, const bool *w
 
 void t2t_torch_stream_free(struct torch_stream *stream);
 
+/* Whether a view's elements lie one behind the other, and copying them so where they do not. */
+bool t2t_in_one_piece(const struct pickle_tensor *view);
+void t2t_gather(const struct pickle_tensor *view, const unsigned char *storage, unsigned char *out);
+
 /* Bytes of a storage's numbers. */
 static inline size_t t2t_storage_bytes(const struct pickle_storage *storage)
 {
