@@ -225,67 +225,41 @@ INLINE float sum_of(__m256 x)
     return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
 }
 
-static void rows_times(const float *v, size_t stride, size_t rows, size_t dim, const float *x, float *product)
+/* v . x */
+INLINE float dot_product(const float *v, const float *x, size_t dim)
 {
-    for (size_t row = 0; row < rows; row++, v += stride) {
-        __m256 even = _mm256_setzero_ps(), odd = _mm256_setzero_ps();
-        size_t c = 0;
-        for (; c + 2 * QUAD <= dim; c += 2 * QUAD) {
-            even = _mm256_fmadd_ps(_mm256_loadu_ps(v + c), _mm256_loadu_ps(x + c), even);
-            odd = _mm256_fmadd_ps(_mm256_loadu_ps(v + c + QUAD), _mm256_loadu_ps(x + c + QUAD), odd);
+    __m256 even = _mm256_setzero_ps(), odd = _mm256_setzero_ps();
+    size_t c = 0;
+    for (; c + 2 * QUAD <= dim; c += 2 * QUAD) {
+        even = _mm256_fmadd_ps(_mm256_loadu_ps(v + c), _mm256_loadu_ps(x + c), even);
+        odd = _mm256_fmadd_ps(_mm256_loadu_ps(v + c + QUAD), _mm256_loadu_ps(x + c + QUAD), odd);
+    }
+    float dot = sum_of(_mm256_add_ps(even, odd));
+    for (; c < dim; c++) dot += v[c] * x[c];
+    return dot;
+}
+
+static void gram_times(const float *v, size_t stride, size_t rows, size_t dim, const float *x, float *run, double *out)
+{
+    for (size_t first = 0; first < rows; first += T2T_KEY_BLOCK) {
+        const size_t end = first + T2T_KEY_BLOCK < rows ? first + T2T_KEY_BLOCK : rows;
+        memset(run, 0, (dim + 1) * sizeof *run);
+        for (size_t row = first; row < end; row++) {
+            const float *w = v + row * stride, dot = dot_product(w, x, dim) + x[dim];
+            const __m256 factor = _mm256_set1_ps(dot);
+            size_t c = 0;
+            for (; c + QUAD <= dim; c += QUAD)
+                _mm256_storeu_ps(run + c, _mm256_fmadd_ps(factor, _mm256_loadu_ps(w + c), _mm256_loadu_ps(run + c)));
+            for (; c < dim; c++) run[c] += dot * w[c];
+            run[dim] += dot;
         }
-        float dot = x[dim] + sum_of(_mm256_add_ps(even, odd));
-        for (; c < dim; c++) dot += v[c] * x[c];
-        product[row] = dot;
+        for (size_t c = 0; c <= dim; c++) out[c] += (double)run[c];
     }
 }
 
 static void row_norms(const float *v, size_t stride, size_t rows, size_t dim, float *norm)
 {
-    for (size_t row = 0; row < rows; row++, v += stride) {
-        __m256 even = _mm256_setzero_ps(), odd = _mm256_setzero_ps();
-        size_t c = 0;
-        for (; c + 2 * QUAD <= dim; c += 2 * QUAD) {
-            const __m256 left = _mm256_loadu_ps(v + c), right = _mm256_loadu_ps(v + c + QUAD);
-            even = _mm256_fmadd_ps(left, left, even);
-            odd = _mm256_fmadd_ps(right, right, odd);
-        }
-        float squares = 1 + sum_of(_mm256_add_ps(even, odd));
-        for (; c < dim; c++) squares += v[c] * v[c];
-        norm[row] = sqrtf(squares);
-    }
-}
-
-/* Columns c ... c + 8 * vectors - 1 of one run of rows. */
-INLINE void add_columns(
-    const size_t vectors, const float *v, size_t stride, size_t rows, const float *y, double *restrict x)
-{
-    __m256 sum[8];
-    float lanes[8 * QUAD];
-    for (size_t i = 0; i < vectors; i++) sum[i] = _mm256_setzero_ps();
-    for (size_t row = 0; row < rows; row++)
-        for (size_t i = 0; i < vectors; i++)
-            sum[i] = _mm256_fmadd_ps(_mm256_set1_ps(y[row]), _mm256_loadu_ps(v + row * stride + i * QUAD), sum[i]);
-    for (size_t i = 0; i < vectors; i++) _mm256_storeu_ps(lanes + i * QUAD, sum[i]);
-    for (size_t c = 0; c < vectors * QUAD; c++) x[c] += (double)lanes[c];
-}
-
-static void add_rows(const float *v, size_t stride, size_t rows, size_t dim, const float *y, double *x)
-{
-    for (size_t first = 0; first < rows; first += T2T_KEY_BLOCK, v += T2T_KEY_BLOCK * stride, y += T2T_KEY_BLOCK) {
-        const size_t count = rows - first < T2T_KEY_BLOCK ? rows - first : T2T_KEY_BLOCK;
-        size_t c = 0;
-        for (; c + 8 * QUAD <= dim; c += 8 * QUAD) add_columns(8, v + c, stride, count, y, x + c);
-        for (; c + QUAD <= dim; c += QUAD) add_columns(1, v + c, stride, count, y, x + c);
-        for (; c < dim; c++) {
-            float sum = 0;
-            for (size_t row = 0; row < count; row++) sum += y[row] * v[row * stride + c];
-            x[c] += (double)sum;
-        }
-        float sum = 0;
-        for (size_t row = 0; row < count; row++) sum += y[row];
-        x[dim] += (double)sum;
-    }
+    for (size_t row = 0; row < rows; row++) norm[row] = sqrtf(1 + dot_product(v + row * stride, v + row * stride, dim));
 }
 
 const struct attention_kernels LEVEL(t2t_kernels);
@@ -297,7 +271,6 @@ const struct attention_kernels LEVEL(t2t_kernels) = {
     .attend = attend,
     .store_values = store_values,
     .sign_hash = sign_hash,
-    .rows_times = rows_times,
-    .add_rows = add_rows,
+    .gram_times = gram_times,
     .row_norms = row_norms,
 };

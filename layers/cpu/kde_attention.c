@@ -13,16 +13,16 @@
 
 /* Memory of one unit. */
 struct unit_memory {
-    uint16_t *q_code, *k_code;    /* [queries], [keys] */
-    uint32_t *q_start, *k_start;  /* [2^projections + 1] of the counting sorts */
-    uint32_t *q_order, *k_order;  /* row at each sorted position */
-    uint32_t *k_position;         /* sorted position of each key */
-    float *probability, *product; /* [keys] */
-    double *vectors;              /* [3 (value_dim + 1)] */
-    uint64_t *cumulative;         /* [keys] */
-    uint32_t *sample_position;    /* [samples] sorted position of the sampled key */
-    float *sample_k, *sample_v;   /* [samples, head_dim], [samples, value_dim] */
-    float *sample_weight;         /* [samples] log2 of 1 / (samples p) */
+    uint16_t *q_code, *k_code;   /* [queries], [keys] */
+    uint32_t *q_start, *k_start; /* [2^projections + 1] of the counting sorts */
+    uint32_t *q_order, *k_order; /* row at each sorted position */
+    uint32_t *k_position;        /* sorted position of each key */
+    float *probability;          /* [keys] */
+    double *vectors;             /* [T2T_KDE_VECTORS (value_dim + 1)] */
+    uint64_t *cumulative;        /* [keys] */
+    uint32_t *sample_position;   /* [samples] sorted position of the sampled key */
+    float *sample_k, *sample_v;  /* [samples, head_dim], [samples, value_dim] */
+    float *sample_weight;        /* [samples] log2 of 1 / (samples p) */
 };
 
 /* Memory of one thread. */
@@ -91,45 +91,89 @@ static double norm_of(const double *x, size_t count)
     return sqrt(squares);
 }
 
-/* Operator norm of W = [V, 1] by power iteration on W^T W. It begins with the sum of W's rows and its longest row, so
- * that neither a common direction nor a single huge value is missed. `tolerance` is that of the norm, relative. */
-static double operator_norm(const struct attention_kernels *kernels, const float *v, size_t stride, size_t keys,
-    size_t dim, size_t longest, double tolerance, float *product, double *vectors)
+static double dot_of(const double *x, const double *y, size_t count)
 {
-    enum { MOST_STEPS = 100, SLOW = 32 }; /* the error is below 32 last steps while (s2 / s1)^2 < 0.97 */
-    const size_t width = dim + 1;
-    double *x = vectors, *next = vectors + width;
-    float *narrow = (float *)(vectors + 2 * width);
-    for (size_t i = 0; i < keys; i++) product[i] = 1;
-    memset(x, 0, width * sizeof *x);
-    kernels->add_rows(v, stride, keys, dim, product, x);
-    const double length = norm_of(x, width);
-    double longest_squares = 1;
-    for (size_t c = 0; c < dim; c++)
-        longest_squares += (double)v[longest * stride + c] * (double)v[longest * stride + c];
-    for (size_t c = 0; c < width; c++)
-        x[c] = x[c] / length + (c < dim ? (double)v[longest * stride + c] : 1) / sqrt(longest_squares);
-    double norm = 0;
-    for (size_t step = 0; step < MOST_STEPS; step++) {
-        const double scale = 1 / norm_of(x, width);
-        for (size_t c = 0; c < width; c++) narrow[c] = (float)(x[c] * scale);
-        kernels->rows_times(v, stride, keys, dim, narrow, product);
-        double squares = 0;
-        for (size_t i = 0; i < keys; i++) squares += (double)product[i] * (double)product[i];
-        memset(next, 0, width * sizeof *next);
-        kernels->add_rows(v, stride, keys, dim, product, next);
-        const double before = norm;
-        norm = norm_of(next, width) / sqrt(squares);
-        double *swap = x;
-        x = next;
-        next = swap;
-        if (!(fabs(norm - before) * SLOW > tolerance * norm)) break;
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) sum += x[i] * y[i];
+    return sum;
+}
+
+/* Largest eigenvalue of a symmetric tridiagonal matrix by bisection on the number of eigenvalues above; it is known to
+ * be at least `low`. */
+static double largest_eigenvalue(const double *diagonal, const double *beside, size_t count, double low)
+{
+    double high = low;
+    for (size_t i = 0; i < count; i++) { /* Gershgorin */
+        const double reach = diagonal[i] + (i ? beside[i - 1] : 0) + (i + 1 < count ? beside[i] : 0);
+        if (reach > high) high = reach;
     }
-    return norm;
+    while (high - low > 1e-7 * high) {
+        const double middle = (low + high) / 2;
+        bool above = false; /* is some eigenvalue above? */
+        double pivot = 1;
+        for (size_t i = 0; i < count && !above; i++) {
+            pivot = middle - diagonal[i] - (i ? beside[i - 1] * beside[i - 1] / pivot : 0);
+            above = !(pivot > 0);
+        }
+        if (above)
+            low = middle;
+        else
+            high = middle;
+    }
+    return high;
+}
+
+/* out = W^T W x with W = [V, 1]. */
+static void times_gram(const struct attention_kernels *kernels, const float *v, size_t stride, size_t keys, size_t dim,
+    const double *x, double *out, float *narrow)
+{
+    for (size_t c = 0; c <= dim; c++) narrow[c] = (float)x[c];
+    memset(out, 0, (dim + 1) * sizeof *out);
+    kernels->gram_times(v, stride, keys, dim, narrow, narrow + dim + 1, out);
+}
+
+/* Operator norm of W = [V, 1] by Lanczos' method on W^T W, every step made orthogonal to all before. It begins with the
+ * sum of W's rows and its longest row, so that neither a common direction nor a single huge value is missed.
+ * `tolerance` is that of the norm, relative: the last step must have changed it by less than a quarter. */
+static double operator_norm(const struct attention_kernels *kernels, const float *v, size_t stride, size_t keys,
+    size_t dim, size_t longest, double tolerance, double *vectors)
+{
+    const size_t width = dim + 1;
+    double *basis = vectors; /* [T2T_KDE_STEPS, width] */
+    double *next = vectors + T2T_KDE_STEPS * width;
+    float *narrow = (float *)(next + width);
+    double diagonal[T2T_KDE_STEPS], beside[T2T_KDE_STEPS], largest = 0;
+
+    memset(basis, 0, width * sizeof *basis);
+    basis[dim] = 1;
+    times_gram(kernels, v, stride, keys, dim, basis, next, narrow); /* the sum of all rows */
+    const double length = norm_of(next, width);
+    for (size_t c = 0; c < width; c++) basis[c] = c < dim ? (double)v[longest * stride + c] : 1;
+    const double longest_length = norm_of(basis, width);
+    for (size_t c = 0; c < width; c++) basis[c] = basis[c] / longest_length + next[c] / length;
+    const double start = norm_of(basis, width);
+    for (size_t c = 0; c < width; c++) basis[c] /= start;
+
+    for (size_t step = 0; step < T2T_KDE_STEPS; step++) {
+        times_gram(kernels, v, stride, keys, dim, basis + step * width, next, narrow);
+        diagonal[step] = dot_of(next, basis + step * width, width);
+        for (size_t i = 0; i <= step; i++) {
+            const double share = dot_of(next, basis + i * width, width);
+            for (size_t c = 0; c < width; c++) next[c] -= share * basis[i * width + c];
+        }
+        const double before = largest;
+        largest = largest_eigenvalue(diagonal, beside, step + 1, before);
+        beside[step] = norm_of(next, width);
+        if (!(largest - before > tolerance / 2 * largest) || !(beside[step] > 1e-7 * largest) ||
+            step + 1 == (T2T_KDE_STEPS < width ? T2T_KDE_STEPS : width))
+            break;
+        for (size_t c = 0; c < width; c++) basis[(step + 1) * width + c] = next[c] / beside[step];
+    }
+    return sqrt(largest);
 }
 
 void t2t_kde_probability(const struct attention_kernels *kernels, const float *v, size_t stride, size_t keys,
-    size_t dim, float *probability, float *product, double *vectors)
+    size_t dim, float *probability, double *vectors)
 {
     kernels->row_norms(v, stride, keys, dim, probability);
     size_t longest = 0;
@@ -142,7 +186,7 @@ void t2t_kde_probability(const struct attention_kernels *kernels, const float *v
     }
     /* How much a relative error of the norm moves p at most: by the share that 1 / keys has in the smallest p. */
     const double share = sqrt(squares) / (double)keys / (shortest + sqrt(squares) / (double)keys);
-    const double norm = operator_norm(kernels, v, stride, keys, dim, longest, 1e-5 / share, product, vectors);
+    const double norm = operator_norm(kernels, v, stride, keys, dim, longest, 4e-5 / share, vectors);
     double sum = 0;
     for (size_t j = 0; j < keys; j++) sum += (double)probability[j] / norm + 1 / (double)keys;
     for (size_t j = 0; j < keys; j++)
@@ -192,6 +236,7 @@ static void draw_samples(const struct kde *kde, const struct unit_memory *memory
     const struct attention_call *call = kde->call;
     const struct attention_draws *draws = &call->draws;
     const size_t samples = call->config.samples, keys = call->shape.keys;
+    if (!samples) return;
     if (draws->sample_key) {
         for (size_t s = 0; s < samples; s++) {
             const size_t key = (size_t)draws->sample_key[unit * samples + s];
@@ -200,7 +245,7 @@ static void draw_samples(const struct kde *kde, const struct unit_memory *memory
         return;
     }
     t2t_kde_probability(kde->kernels, t2t_head_view(call, unit).v, call->v_stride, keys, call->shape.value_dim,
-        memory->probability, memory->product, memory->vectors);
+        memory->probability, memory->vectors);
     t2t_kde_cumulate(memory->probability, keys, memory->cumulative);
     for (size_t s = 0; s < samples; s++) {
         const uint64_t *sums = memory->cumulative;
@@ -279,8 +324,7 @@ static struct unit_memory take_unit(struct t2t_arena *arena, const struct attent
     unit.k_order = t2t_arena_take(arena, keys, sizeof *unit.k_order);
     unit.k_position = t2t_arena_take(arena, keys, sizeof *unit.k_position);
     unit.probability = t2t_arena_take(arena, keys, sizeof *unit.probability);
-    unit.product = t2t_arena_take(arena, keys, sizeof *unit.product);
-    unit.vectors = t2t_arena_take(arena, 3 * (call->shape.value_dim + 1), sizeof *unit.vectors);
+    unit.vectors = t2t_arena_take(arena, T2T_KDE_VECTORS * (call->shape.value_dim + 1), sizeof *unit.vectors);
     unit.cumulative = t2t_arena_take(arena, keys, sizeof *unit.cumulative);
     unit.sample_position = t2t_arena_take(arena, samples, sizeof *unit.sample_position);
     unit.sample_k = t2t_arena_take(arena, samples * call->shape.head_dim, sizeof *unit.sample_k);

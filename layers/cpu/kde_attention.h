@@ -10,10 +10,11 @@
 /* Place of a code word along the reflected Gray sequence, bit b having weight 2^b. */
 uint16_t t2t_gray_rank(uint16_t code);
 
-/* p_j proportional to |[v_j, 1]| / |[V, 1]| + 1 / keys, summing to one; |[V, 1]| is the operator norm, iterated until p
- * stands to 1e-5. product [keys] and vectors [3 (dim + 1)] are scratch. */
+/* p_j proportional to |[v_j, 1]| / |[V, 1]| + 1 / keys, summing to one; |[V, 1]| is the operator norm, found by Lanczos steps until p
+ * stands to 1e-5. vectors [T2T_KDE_VECTORS (dim + 1)] is scratch. */
+enum { T2T_KDE_STEPS = 40, T2T_KDE_VECTORS = T2T_KDE_STEPS + 2 };
 void t2t_kde_probability(const struct attention_kernels *kernels, const float *v, size_t stride, size_t keys,
-    size_t dim, float *probability, float *product, double *vectors);
+    size_t dim, float *probability, double *vectors);
 
 /* cumulative[j] = sum over i <= j of max(1, round(2^32 p_i)): the integers that all devices sample from. */
 void t2t_kde_cumulate(const float *probability, size_t keys, uint64_t *cumulative);

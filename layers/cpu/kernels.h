@@ -46,10 +46,9 @@ struct attention_kernels {
     /* code[i] = sum over b of 2^b (x_i . projection[:, b] > 0); x row i at x + i * stride, projection [dim, bits]. */
     void (*sign_hash)(
         const float *x, size_t stride, size_t rows, size_t dim, const float *projection, size_t bits, uint16_t *code);
-    /* product[i] = w_i . x with w_i = [v_i, 1], x [dim + 1], v row i at v + i * stride. */
-    void (*rows_times)(const float *v, size_t stride, size_t rows, size_t dim, const float *x, float *product);
-    /* x += sum over i of y[i] w_i, x [dim + 1] in float64, float32 within runs of KEY_BLOCK rows. */
-    void (*add_rows)(const float *v, size_t stride, size_t rows, size_t dim, const float *y, double *x);
+    /* out += W^T W x with rows w_i = [v_i, 1]: x, run (scratch) and out [dim + 1], v row i at v + i * stride; sums over
+     * KEY_BLOCK rows in float32, over those in float64. */
+    void (*gram_times)(const float *v, size_t stride, size_t rows, size_t dim, const float *x, float *run, double *out);
     /* norm[i] = |w_i|. */
     void (*row_norms)(const float *v, size_t stride, size_t rows, size_t dim, float *norm);
 };

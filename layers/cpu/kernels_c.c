@@ -83,24 +83,18 @@ static void sign_hash(
     }
 }
 
-static void rows_times(const float *v, size_t stride, size_t rows, size_t dim, const float *x, float *product)
-{
-    for (size_t row = 0; row < rows; row++) {
-        float dot = x[dim];
-        for (size_t c = 0; c < dim; c++) dot += v[row * stride + c] * x[c];
-        product[row] = dot;
-    }
-}
-
-static void add_rows(const float *v, size_t stride, size_t rows, size_t dim, const float *y, double *x)
+static void gram_times(const float *v, size_t stride, size_t rows, size_t dim, const float *x, float *run, double *out)
 {
     for (size_t first = 0; first < rows; first += T2T_KEY_BLOCK) {
         const size_t end = first + T2T_KEY_BLOCK < rows ? first + T2T_KEY_BLOCK : rows;
-        for (size_t c = 0; c <= dim; c++) {
-            float sum = 0;
-            for (size_t row = first; row < end; row++) sum += y[row] * (c < dim ? v[row * stride + c] : 1);
-            x[c] += (double)sum;
+        memset(run, 0, (dim + 1) * sizeof *run);
+        for (size_t row = first; row < end; row++) {
+            float dot = x[dim];
+            for (size_t c = 0; c < dim; c++) dot += v[row * stride + c] * x[c];
+            for (size_t c = 0; c < dim; c++) run[c] += dot * v[row * stride + c];
+            run[dim] += dot;
         }
+        for (size_t c = 0; c <= dim; c++) out[c] += (double)run[c];
     }
 }
 
@@ -121,7 +115,6 @@ const struct attention_kernels t2t_kernels_c = {
     .attend = attend,
     .store_values = store_values,
     .sign_hash = sign_hash,
-    .rows_times = rows_times,
-    .add_rows = add_rows,
+    .gram_times = gram_times,
     .row_norms = row_norms,
 };

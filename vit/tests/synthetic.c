@@ -6,29 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const uint64_t golden_gamma = UINT64_C(0x9E3779B97F4A7C15);
-
-static uint64_t fnv1a(const char *text)
-{
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (; *text; text++) hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
-    return hash;
-}
-
-static uint64_t splitmix64(uint64_t x)
-{
-    x += golden_gamma;
-    x = (x ^ x >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-    x = (x ^ x >> 27) * UINT64_C(0x94D049BB133111EB);
-    return x ^ x >> 31;
-}
-
-void synthetic_uniform(const char *name, uint64_t seed, size_t count, float *out)
-{
-    const uint64_t base = fnv1a(name) ^ seed * golden_gamma;
-    for (size_t i = 0; i < count; i++) out[i] = (float)(splitmix64(base + i) >> 40) * 0x1p-23F - 1;
-}
-
 static bool ends_with(const char *text, const char *end)
 {
     const size_t length = strlen(text), tail = strlen(end);

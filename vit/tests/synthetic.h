@@ -1,15 +1,12 @@
 /* Weights and pictures that follow from a name, a size and a seed, so that reference numbers need no stored weights.
- *
- *   h = FNV-1a 64 of the name;  r(i) = splitmix64((h xor seed * 0x9E3779B97F4A7C15) + i)
- *   u(i) = (r(i) >> 40) * 2^-23 - 1;  value = offset + amplitude * u(i), each step rounded to float32
+ * Uniform numbers u(i) of a tensor's name (layers/tests/synthetic_numbers.h); value = offset + amplitude * u(i), each
+ * step rounded to float32.
  */
 #ifndef T2T_VIT_TESTS_SYNTHETIC_H
 #define T2T_VIT_TESTS_SYNTHETIC_H
 
+#include "layers/tests/synthetic_numbers.h"
 #include "vit/model.h"
-
-/* out[i] = u(i). */
-void synthetic_uniform(const char *name, uint64_t seed, size_t count, float *out);
 
 /* One tensor of a model by its official name; pos_embed is the sinusoid table. */
 void synthetic_tensor(const struct t2t_expected_tensor *tensor, uint64_t seed, float *out);
