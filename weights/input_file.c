@@ -102,12 +102,13 @@ enum t2t_file_kind t2t_input_kind(const char *path, int descriptor, uint64_t siz
     unsigned char beginning[BEGINNING] = {0};
     const size_t bytes = size < BEGINNING ? (size_t)size : BEGINNING;
     if (t2t_input_read(path, descriptor, 0, beginning, bytes)) return T2T_FILE_UNKNOWN;
-    for (size_t i = 0; i < sizeof magics / sizeof *magics; i++)
-        if (memcmp(beginning + magics[i].offset, magics[i].text, magics[i].bytes) == 0) return magics[i].kind;
-    if (beginning[0] == 0x80 && beginning[1] >= 2 && beginning[1] <= 5) return T2T_FILE_PICKLE;
+    /* first: the low bytes of a header's length may be any other format's mark */
     if (bytes > 8 && beginning[8] == '{' && beginning[4] == 0 && beginning[5] == 0 && beginning[6] == 0 &&
         beginning[7] == 0)
         return T2T_FILE_SAFETENSORS;
+    for (size_t i = 0; i < sizeof magics / sizeof *magics; i++)
+        if (memcmp(beginning + magics[i].offset, magics[i].text, magics[i].bytes) == 0) return magics[i].kind;
+    if (beginning[0] == 0x80 && beginning[1] >= 2 && beginning[1] <= 5) return T2T_FILE_PICKLE;
     if (looks_like_html(beginning, bytes)) return T2T_FILE_HTML;
     return T2T_FILE_UNKNOWN;
 }

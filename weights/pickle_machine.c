@@ -159,8 +159,8 @@ enum t2t_status pickle_ends_early(struct machine *machine)
 enum t2t_status pickle_read_number(struct machine *machine, size_t bytes, uint64_t *number)
 {
     const struct pickle *pickle = machine->pickle;
-    if (pickle->size - machine->at < bytes) return pickle_ends_early(machine);
     *number = 0;
+    if (pickle->size - machine->at < bytes) return pickle_ends_early(machine);
     for (size_t i = bytes; i-- > 0;) *number = *number << 8 | pickle->bytes[machine->at + i];
     machine->at += bytes;
     return T2T_OK;
