@@ -249,10 +249,12 @@ static enum t2t_status write_out(struct conversion *c, const char *out)
     if (!status && out) status = t2t_sha256_file(out, sum);
     if (status) return status;
     printf("sha256     %s  %s\n", c->sha256, c->in);
-    if (out)
+    if (out) {
         printf("sha256     %s  %s\n", sum, out);
-    else
-        printf("nothing written (dry run)\n");
+        printf("wrote      %s\n", out);
+    } else {
+        printf("wrote      nothing (dry run)\n");
+    }
     return T2T_OK;
 }
 

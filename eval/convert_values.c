@@ -91,7 +91,7 @@ enum t2t_status t2t_values_convert(
 double t2t_values_sinusoid_difference(const struct t2t_tensor *positions)
 {
     const size_t width = positions->shape[2];
-    double largest = 0, value;
+    double largest = 0, value = 0;
     for (size_t i = 0; i < positions->elements; i++) {
         const double row = (double)(i / width);
         const size_t column = i % width;

@@ -1,0 +1,79 @@
+/* From --attention, --layers, --seeds and the methods' own options to the plans that a session runs. */
+#ifndef T2T_EVAL_ATTENTION_OPTIONS_H
+#define T2T_EVAL_ATTENTION_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "eval/options.h"
+#include "vit/t2t_vit.h"
+
+struct attention_options {
+    const char *attention; /* "exact,kdeformer" */
+    const char *reference; /* name of one of them, or NULL: exact where listed, else the first */
+    const char *layers;    /* "t2t", "blocks", "all", or a list of layers */
+    const char *seeds;     /* "3" for 1 to 3, or a list "3,7"; NULL: `seed` alone */
+    size_t seed;
+    const char *kde_samples, *kde_bucket, *kde_projections; /* lists, or NULL for the published ones */
+};
+
+#define ATTENTION_OPTIONS_DEFAULT                                                                                      \
+    {                                                                                                                  \
+        .attention = "exact", .layers = "t2t", .seed = 1                                                               \
+    }
+
+/* The rows of a tool's table that fill a struct attention_options. */
+#define ATTENTION_OPTION_ROWS(options)                                                                                 \
+    {.type = OPTION_SECTION, .help = "Attention:"},                                                                    \
+        {OPTION_TEXT, 'a', "attention", "LIST", T2T_ATTENTION_HELP, &(options)->attention, 0, 0},                      \
+        {OPTION_TEXT, 0, "reference", "NAME",                                                                          \
+            "which of them the others are compared with\n(exact where listed, else the first)", &(options)->reference, \
+            0, 0},                                                                                                     \
+        {OPTION_TEXT, 0, "layers", "LIST",                                                                             \
+            "layers whose attention is replaced: t2t (the two tokens-to-token\n"                                       \
+            "layers, default), blocks, all, names (t2t.1,block.0), ranges\n"                                           \
+            "(block.0-block.5) or numbers (0 is t2t.1, 2 is block.0)",                                                 \
+            &(options)->layers, 0, 0},                                                                                 \
+        {OPTION_NUMBER, 's', "seed", "N", "seed of random methods (1)", &(options)->seed, 0, 9007199254740992.0},      \
+        {OPTION_TEXT, 0, "seeds", "N|LIST", "several seeds: 3 for 1 to 3, or a list 3,7", &(options)->seeds, 0, 0},    \
+        {OPTION_TEXT, 0, "kde-samples", "LIST",                                                                        \
+            "kdeformer: sampled keys (98,24 and 32 in blocks). One value for all\n"                                    \
+            "replaced layers; two for t2t.1,t2t.2; three: the last for blocks",                                        \
+            &(options)->kde_samples, 0, 0},                                                                            \
+        {OPTION_TEXT, 0, "kde-bucket", "LIST", "kdeformer: keys in a bucket (32,32 and 16 in blocks)",                 \
+            &(options)->kde_bucket, 0, 0},                                                                             \
+    {                                                                                                                  \
+        OPTION_TEXT, 0, "kde-projections", "LIST", "kdeformer: bits of the hash (7,7 and 4 in blocks)",                \
+            &(options)->kde_projections, 0, 0                                                                          \
+    }
+
+#define T2T_ATTENTION_HELP                                                                                             \
+    "methods to run, separated by commas (exact):\n"                                                                   \
+    "exact      as the model was trained\n"                                                                            \
+    "kdeformer  hashing and a sampled remainder (ICML 2023, Algorithm 3)\n"                                            \
+    "mean       the mean of v: a control, what attention is worth"
+
+enum { ATTENTION_NAME_BYTES = 64 };
+
+/* One method with one seed. */
+struct attention_run {
+    const struct attention_method *method;
+    uint64_t seed;
+    char name[ATTENTION_NAME_BYTES]; /* "exact", "kdeformer"; "kdeformer.seed3" where there are several seeds */
+};
+
+struct attention_runs {
+    struct attention_run *run;
+    struct t2t_plan *plan; /* [count], for a session */
+    size_t count;
+    size_t reference;
+    char layers[256]; /* the replaced layers, as in "t2t.1, t2t.2" */
+};
+
+/* Builds every plan, methods in the order given, seeds within. A method without randomness runs once. */
+enum t2t_status t2t_attention_runs(
+    struct attention_runs *runs, const struct attention_options *options, const struct t2t_model *model);
+void t2t_attention_runs_free(struct attention_runs *runs);
+
+#endif

@@ -1,0 +1,153 @@
+/* Writing results whole or not at all. */
+#include "eval/output.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static enum t2t_status fail_write(const char *path)
+{
+    return t2t_fail(T2T_CANNOT_WRITE, "%s: cannot be written (%s)", path, strerror(errno));
+}
+
+/* A temporary beside `path`, with the permissions that a new file gets; -1 with errno. *name is to be freed. */
+static int open_temporary(const char *path, char **name)
+{
+    if (asprintf(name, "%s.XXXXXX", path) < 0) {
+        *name = NULL;
+        errno = ENOMEM;
+        return -1;
+    }
+    const int file = mkostemp(*name, O_CLOEXEC);
+    const mode_t mask = umask(0);
+    umask(mask);
+    if (file >= 0 && fchmod(file, 0666 & ~mask) != 0) {
+        /* some file systems have no permissions; the content matters more */
+    }
+    return file;
+}
+
+/* Whether there is something at `path` that cannot be replaced by a file; a folder is an error with errno. */
+static bool is_special(const char *path)
+{
+    struct stat about;
+    return stat(path, &about) == 0 && !S_ISREG(about.st_mode);
+}
+
+enum t2t_status t2t_output_check(const char *path)
+{
+    if (strcmp(path, "-") == 0) return T2T_OK;
+    if (is_special(path)) {
+        const int file = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+        if (file < 0 && errno != ENXIO) return fail_write(path); /* ENXIO: a pipe whose reader is yet to come */
+        if (file >= 0) close(file);
+        return T2T_OK;
+    }
+    char *name;
+    const int file = open_temporary(path, &name);
+    const enum t2t_status status = file < 0 ? fail_write(path) : T2T_OK;
+    if (file >= 0) {
+        close(file);
+        unlink(name);
+    }
+    free(name);
+    return status;
+}
+
+static bool write_all(int file, const char *text, size_t bytes)
+{
+    while (bytes) {
+        const ssize_t written = write(file, text, bytes);
+        if (written < 0 && errno == EINTR) continue;
+        if (written < 0) return false;
+        text += written;
+        bytes -= (size_t)written;
+    }
+    return true;
+}
+
+/* Makes the new name durable; not every file system can, and the file itself is already safe. */
+static void sync_folder(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    if (!folder) return;
+    const int descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor >= 0) {
+        fsync(descriptor);
+        close(descriptor);
+    }
+    free(folder);
+}
+
+static enum t2t_status write_special(const char *path, const char *text, size_t bytes)
+{
+    const int file = open(path, O_WRONLY | O_CLOEXEC);
+    if (file < 0) return fail_write(path);
+    const bool written = write_all(file, text, bytes);
+    const enum t2t_status status = written ? T2T_OK : fail_write(path);
+    if (close(file) != 0 && !status) return fail_write(path);
+    return status;
+}
+
+static enum t2t_status write_regular(const char *path, const char *text, size_t bytes)
+{
+    char *name;
+    const int file = open_temporary(path, &name);
+    if (file < 0) {
+        free(name);
+        return fail_write(path);
+    }
+    bool good = write_all(file, text, bytes) && fsync(file) == 0;
+    enum t2t_status status = good ? T2T_OK : fail_write(path);
+    if (close(file) != 0 && good) {
+        good = false;
+        status = fail_write(path);
+    }
+    if (good && rename(name, path) != 0) {
+        good = false;
+        status = fail_write(path);
+    }
+    if (good)
+        sync_folder(path);
+    else
+        unlink(name);
+    free(name);
+    return status;
+}
+
+static enum t2t_status fail_standard_output(void)
+{
+    if (errno == EPIPE) {
+        signal(SIGPIPE, SIG_DFL);
+        raise(SIGPIPE);
+    }
+    return t2t_fail(T2T_CANNOT_WRITE, "standard output cannot be written%s%s", errno ? ": " : "",
+        errno ? strerror(errno) : "");
+}
+
+enum t2t_status t2t_output_write(const char *path, const char *text, size_t bytes)
+{
+    if (strcmp(path, "-") == 0)
+        return fwrite(text, 1, bytes, stdout) == bytes ? t2t_output_flush() : fail_standard_output();
+    /* Signals wait until the temporary has become the file, so that it never stays behind. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    const enum t2t_status status =
+        is_special(path) ? write_special(path, text, bytes) : write_regular(path, text, bytes);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return status;
+}
+
+enum t2t_status t2t_output_flush(void)
+{
+    errno = 0;
+    return fflush(stdout) == 0 && !ferror(stdout) ? T2T_OK : fail_standard_output();
+}

@@ -1,0 +1,68 @@
+/* The frame of a program: options in, exit code out. */
+#include "eval/tool.h"
+
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "eval/output.h"
+#include "eval/progress.h"
+#include "layers/layers.h"
+
+#define TEXT_OF(x) #x
+#define TEXT(x) TEXT_OF(x)
+
+const char *t2t_compiler(void)
+{
+#ifdef __clang__
+    return "clang " TEXT(__clang_major__) "." TEXT(__clang_minor__) "." TEXT(__clang_patchlevel__);
+#else
+    return "gcc " TEXT(__GNUC__) "." TEXT(__GNUC_MINOR__) "." TEXT(__GNUC_PATCHLEVEL__);
+#endif
+}
+
+/* Fails where T2TVIT_CPU asks for an instruction set that is not there. */
+static enum t2t_status print_version(const struct tool *tool)
+{
+    struct layer_device *device;
+    const enum t2t_status status = t2t_cpu_ops.open(&device, 0);
+    if (status) return status;
+    printf("%s %s (%s; %s)\n", tool->name, T2T_VERSION, t2t_compiler(), t2t_cpu_ops.describe(device));
+    t2t_cpu_ops.close(device);
+    return T2T_OK;
+}
+
+static void print_help(const struct tool *tool)
+{
+    fputs(tool->usage, stdout);
+    t2t_options_print(stdout, tool->rows, tool->row_count);
+    fputs(tool->ending, stdout);
+}
+
+bool t2t_tool_begin(const struct tool *tool, int argc, char **argv, size_t *operands, enum t2t_status *status)
+{
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is then a write error with a sentence */
+    setlocale(LC_CTYPE, "");  /* only to know whether the terminal takes UTF-8; numbers keep their point */
+    *status = t2t_options_parse(tool->rows, tool->row_count, argc, argv, operands);
+    struct common_options *common = tool->common;
+    t2t_console_open(tool->name, common->quiet ? 0 : 1 + common->verbose, (enum console_color)common->color,
+        (enum progress_style)common->progress);
+    if (*status) return false;
+    if (common->help)
+        print_help(tool);
+    else if (common->version)
+        *status = print_version(tool);
+    return !common->help && !common->version;
+}
+
+int t2t_tool_finish(const struct tool *tool, enum t2t_status status)
+{
+    t2t_progress_end();
+    const enum t2t_status written = t2t_output_flush();
+    if (!status) status = written;
+    if (status == T2T_OK) return 0;
+    t2t_error("%s", t2t_last_error());
+    if (status == T2T_BAD_USAGE) t2t_error("%s --help lists the options", tool->name);
+    return (int)status;
+}
