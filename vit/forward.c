@@ -25,6 +25,8 @@ struct run {
     size_t batch;
     t2t_observer *observer;
     void *observer_context;
+    t2t_attention_observer *attention_observer;
+    void *attention_observer_context;
 };
 
 static double now(void)
@@ -64,23 +66,24 @@ static void attention(const struct run *run, size_t layer, const struct layer_me
     const double begin = now();
     attention_draw(&shape, &plan->layer[layer], plan->seed, (uint32_t)layer, run->image_index + first_image, qkv.batch,
         memory->projection, memory->sample_uniform);
-    run->ops->attention(
-        run->device, &(struct attention_call){
-                         .shape = shape,
-                         .config = plan->layer[layer],
-                         .draws = {.projection = memory->projection, .sample_uniform = memory->sample_uniform},
-                         .batch = qkv.batch,
-                         .q = qkv.data,
-                         .k = qkv.data + width,
-                         .v = qkv.data + 2 * width,
-                         .q_stride = qkv.stride,
-                         .k_stride = qkv.stride,
-                         .v_stride = qkv.stride,
-                         .out = attended.data,
-                         .out_stride = attended.stride,
-                         .scratch = memory->scratch,
-                     });
+    const struct attention_call call = {
+        .shape = shape,
+        .config = plan->layer[layer],
+        .draws = {.projection = memory->projection, .sample_uniform = memory->sample_uniform},
+        .batch = qkv.batch,
+        .q = qkv.data,
+        .k = qkv.data + width,
+        .v = qkv.data + 2 * width,
+        .q_stride = qkv.stride,
+        .k_stride = qkv.stride,
+        .v_stride = qkv.stride,
+        .out = attended.data,
+        .out_stride = attended.stride,
+        .scratch = memory->scratch,
+    };
+    run->ops->attention(run->device, &call);
     run->session->costs.layer[layer].attention_seconds += now() - begin;
+    if (run->attention_observer) run->attention_observer(run->attention_observer_context, layer, first_image, &call);
 }
 
 /* Token_performer's own attention; its product is ordered k, q, v. */
@@ -236,6 +239,7 @@ static enum t2t_status explain_not_finite(struct run run, float *logits)
     struct not_finite first = {.stage = "logits"};
     run.observer = find_not_finite;
     run.observer_context = &first;
+    run.attention_observer = NULL;
     forward(&run, logits);
     run.session->costs = costs;
     return t2t_fail(T2T_NOT_FINITE, "NaN or infinity in the output of %s for picture %zu of the batch (index %llu)",
@@ -257,6 +261,8 @@ enum t2t_status t2t_forward(
         .batch = batch,
         .observer = session->observer,
         .observer_context = session->observer_context,
+        .attention_observer = session->attention_observer,
+        .attention_observer_context = session->attention_observer_context,
     };
     const double begin = now();
     forward(&run, logits);

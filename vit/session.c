@@ -181,6 +181,8 @@ static enum t2t_status open_session(struct t2t_session *session, const struct t2
     session->batch = options->batch;
     session->observer = options->observer;
     session->observer_context = options->observer_context;
+    session->attention_observer = options->attention_observer;
+    session->attention_observer_context = options->attention_observer_context;
     session->ops = &t2t_cpu_ops;
     enum t2t_status status = copy_plans(session, options);
     if (!status) status = session->ops->open(&session->device, options->threads);
@@ -277,6 +279,7 @@ void t2t_session_reset_costs(struct t2t_session *session)
         if (layer < TOKEN_LAYERS && config->tokens_type == T2T_TOKENS_PERFORMER) /* phi(q), phi(k), two products */
             cost->attention_macs =
                 4.0 * (double)cost->tokens * (double)t2t_performer_features(config) * (double)config->token_dim;
-        costs->macs += cost->attention_macs + product_macs(config, layer);
+        cost->macs = cost->attention_macs + product_macs(config, layer);
+        costs->macs += cost->macs;
     }
 }

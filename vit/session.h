@@ -47,6 +47,8 @@ struct t2t_session {
 
     t2t_observer *observer;
     void *observer_context;
+    t2t_attention_observer *attention_observer;
+    void *attention_observer_context;
     struct t2t_costs costs;
 };
 

@@ -38,6 +38,7 @@ struct t2t_input_config {
     char interpolation[16]; /* "bicubic" or "bilinear" */
     float mean[3], std[3];  /* of RGB in 0 ... 1 */
 };
+extern const struct t2t_input_config t2t_timm_input; /* what counts where nothing is said */
 
 /* The eleven official variants, 1000 classes at 224 px. NULL after the last. */
 const struct t2t_config *t2t_variant(size_t index);
@@ -50,6 +51,10 @@ struct t2t_model;
  * On failure *model is NULL, the status T2T_BAD_MODEL (or T2T_NO_RESOURCE). Release with t2t_model_free(). */
 enum t2t_status t2t_model_load(struct t2t_model **model, const char *variant_or_null, const char *path);
 void t2t_model_free(struct t2t_model *model);
+
+/* A model of a configuration with random weights (normal, scaled by the width of the input; norms as they begin in
+ * training): it has the shapes and the cost of a trained one and knows nothing. Release with t2t_model_free(). */
+enum t2t_status t2t_model_random(struct t2t_model **model, const struct t2t_config *config, uint64_t seed);
 
 const struct t2t_config *t2t_model_config(const struct t2t_model *model);
 const struct t2t_input_config *t2t_model_input(const struct t2t_model *model);
@@ -81,6 +86,10 @@ struct attention_shape t2t_layer_shape(const struct t2t_model *model, size_t lay
  * four come a few images at a time: `output` begins with image `first_image` of the batch. */
 typedef void t2t_observer(void *context, const char *stage, size_t first_image, struct matrix output);
 
+/* Called after a layer's softmax attention, or what stands in its place, with its inputs, draws and output. It comes for
+ * a few images at a time: the call begins with image `first_image` of the batch. Not for Token_performer's own. */
+typedef void t2t_attention_observer(void *context, size_t layer, size_t first_image, const struct attention_call *call);
+
 struct t2t_session_options {
     size_t batch;                 /* most images in one forward, at least 1 */
     size_t threads;               /* 0: as many as affinity and cgroup allow */
@@ -88,6 +97,8 @@ struct t2t_session_options {
     size_t plan_count;            /* at least 1; plan 0 is in use after opening */
     t2t_observer *observer;       /* or NULL */
     void *observer_context;
+    t2t_attention_observer *attention_observer; /* or NULL */
+    void *attention_observer_context;
 };
 
 struct t2t_session;
@@ -110,6 +121,7 @@ struct t2t_layer_cost {
     char name[T2T_NAME_BYTES];
     size_t tokens;
     double attention_macs;    /* of one image under the plan in use */
+    double macs;              /* ... of the whole layer: its products and attention */
     double attention_seconds; /* softmax attention or its replacement alone, wall clock */
     double seconds;           /* the whole layer, wall clock */
 };
