@@ -69,7 +69,10 @@ static void attention(const struct run *run, size_t layer, const struct layer_me
     const struct attention_call call = {
         .shape = shape,
         .config = plan->layer[layer],
-        .draws = {.projection = memory->projection, .sample_uniform = memory->sample_uniform},
+        .draws = {.projection = memory->draws.projection,
+            .sample_uniform = memory->draws.sample_uniform,
+            .features = memory->draws.features,
+            .rotation = memory->draws.rotation},
         .batch = qkv.batch,
         .q = qkv.data,
         .k = qkv.data + width,
