@@ -65,7 +65,7 @@ static void attention(const struct run *run, size_t layer, const struct layer_me
     const size_t width = attended.channels;
     const double begin = now();
     attention_draw(&shape, &plan->layer[layer], plan->seed, (uint32_t)layer, run->image_index + first_image, qkv.batch,
-        memory->projection, memory->sample_uniform);
+        &memory->draws);
     const struct attention_call call = {
         .shape = shape,
         .config = plan->layer[layer],
