@@ -60,8 +60,9 @@ static void csv_row(const struct report *report, FILE *out, size_t run)
     fprintf(out, ",%.6g,%.6g,%d\n", 1e-6 * result->layer1_macs, 1e-6 * result->macs, evaluation->signal != 0);
 }
 
-bool t2t_report_csv(const struct report *report, FILE *out)
+bool t2t_report_csv(const void *results, FILE *out)
 {
+    const struct report *report = results;
     fputs(
         "model,img_size,top1,top1_err,top5,top5_err,param_count,crop_pct,interpolation,attention,seed,images,"
         "top1_low,top1_high,lost,gained,mcnemar_p,same_answer,layer1_ms,layer1_ms_q25,layer1_ms_q75,forward_ms,"
@@ -211,8 +212,9 @@ static json_t *methods_of(const struct evaluation *evaluation)
     return methods;
 }
 
-bool t2t_report_json(const struct report *report, FILE *out)
+bool t2t_report_json(const void *results, FILE *out)
 {
+    const struct report *report = results;
     const struct evaluation *evaluation = report->evaluation;
     const double images = (double)evaluation->images;
     json_t *command = json_array(), *runs = json_array();

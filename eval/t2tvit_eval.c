@@ -23,15 +23,16 @@ static struct {
     struct attention_options attention;
     struct t2t_dataset_options data;
     const char *raw_input, *batch;
-    int on_error, pipeline, format;
+    int on_error, pipeline;
     size_t most_skipped, workers, warmup;
-    struct option_texts outputs;
+    struct report_request report;
     const char *save_logits;
     double expect_top1, tolerance, most_drop;
 } settings = {
     .model = MODEL_OPTIONS_DEFAULT,
     .attention = ATTENTION_OPTIONS_DEFAULT,
     .data = {.layout = "auto", .label_kind = "auto"},
+    .report = {.writers = t2t_report_writers},
     .most_skipped = SIZE_MAX,
     .warmup = 2,
     .tolerance = 0.1,
@@ -73,10 +74,7 @@ static const struct option_row rows[] = {
     {OPTION_NUMBER, 0, "warmup", "N", "uncounted forwards of each attention before the first (2)", &settings.warmup, 0,
         1000},
     {.type = OPTION_SECTION, .help = "Results:"},
-    {OPTION_CHOICE, 0, "format", "table|md|csv|json", "on standard output (table); times of every batch: json only",
-        &settings.format, 0, 0},
-    {OPTION_TEXTS, 'o', "output", "FILE", "also write .json .csv .md .txt; may be given again; - for stdout",
-        &settings.outputs, 0, 0},
+    REPORT_OPTION_ROWS(&settings.report),
     {OPTION_TEXT, 0, "save-logits", "FILE", "safetensors: logits [pictures, classes], names in the metadata",
         &settings.save_logits, 0, 0},
     {OPTION_REAL, 0, "expect-top1", "F", "exit status 1 unless the reference's top-1 is F percent ...",
@@ -129,14 +127,7 @@ static enum t2t_status check_options(size_t operands, char **operand, size_t *ba
             T2T_BAD_USAGE, "--batch-size \"%s\": expected auto or a whole number from 1 to 4096", settings.batch);
     if (t2t_option_given(&settings.most_skipped) && settings.on_error != ON_ERROR_SKIP)
         return t2t_fail(T2T_BAD_USAGE, "--max-skipped needs --on-error skip");
-    enum report_format format;
-    enum t2t_status status = T2T_OK;
-    for (size_t i = 0; i < settings.outputs.count && !status; i++) {
-        const char *path = settings.outputs.text[i];
-        if (strcmp(path, "-") == 0) continue;
-        status = t2t_report_format_of(path, &format);
-        if (!status) status = t2t_output_check(path);
-    }
+    enum t2t_status status = t2t_report_check(&settings.report);
     if (!status && settings.save_logits) status = t2t_output_check(settings.save_logits);
     return status;
 }
@@ -201,38 +192,13 @@ static enum t2t_status save_logits(const struct evaluation *evaluation)
     return status;
 }
 
-static enum t2t_status write_report(const char *path, enum report_format format)
-{
-    char *text;
-    size_t bytes;
-    enum t2t_status status = t2t_report_text(&report, format, &text, &bytes);
-    if (!status) status = t2t_output_write(path, text, bytes);
-    free(text);
-    return status;
-}
-
 /* Everything that was asked for, also where one part fails; the first failure counts. */
 static enum t2t_status write_results(const struct evaluation *evaluation)
 {
-    enum t2t_status status = T2T_OK, next;
-    bool to_stdout = false;
     if (!evaluation->images) return T2T_OK;
-    for (size_t i = 0; i < settings.outputs.count; i++) {
-        enum report_format format = (enum report_format)settings.format;
-        const char *path = settings.outputs.text[i];
-        if (strcmp(path, "-") == 0)
-            to_stdout = true;
-        else
-            t2t_report_format_of(path, &format);
-        next = write_report(path, format);
-        if (!status) status = next;
-    }
-    if (settings.save_logits) {
-        next = save_logits(evaluation);
-        if (!status) status = next;
-    }
-    next = to_stdout ? T2T_OK : write_report("-", (enum report_format)settings.format);
-    return status ? status : next;
+    const enum t2t_status saved = settings.save_logits ? save_logits(evaluation) : T2T_OK;
+    const enum t2t_status written = t2t_report_write(&settings.report, &report);
+    return written ? written : saved;
 }
 
 static void report_partial(const struct evaluation *evaluation)

@@ -1,0 +1,63 @@
+/* Formats by the endings of file names, and the loop over outputs. */
+#include "eval/report_format.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "eval/output.h"
+
+static enum t2t_status format_of(const struct report_request *request, const char *path, enum report_format *format)
+{
+    static const char *const endings[REPORT_FORMATS] = {".txt", ".md", ".csv", ".json", ".svg"};
+    const char *dot = strrchr(path, '.');
+    char known[64] = "";
+    *format = (enum report_format)request->format;
+    if (strcmp(path, "-") == 0) return T2T_OK;
+    for (size_t i = 0; i < REPORT_FORMATS; i++) {
+        if (!request->writers[i]) continue;
+        *format = (enum report_format)i;
+        if (dot && strcmp(dot, endings[i]) == 0) return T2T_OK;
+        strcat(strcat(known, " "), endings[i]);
+    }
+    return t2t_fail(T2T_BAD_USAGE, "--output \"%s\": its ending says no format; known are%s", path, known);
+}
+
+enum t2t_status t2t_report_check(const struct report_request *request)
+{
+    enum t2t_status status = T2T_OK;
+    for (size_t i = 0; i < request->outputs.count && !status; i++) {
+        enum report_format format;
+        status = format_of(request, request->outputs.text[i], &format);
+        if (!status) status = t2t_output_check(request->outputs.text[i]);
+    }
+    return status;
+}
+
+static enum t2t_status write_one(const struct report_request *request, const char *path, const void *results)
+{
+    enum report_format format;
+    enum t2t_status status = format_of(request, path, &format);
+    if (status) return status;
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&text, &bytes);
+    bool written = out && request->writers[format](results, out);
+    if (out && fclose(out) != 0) written = false;
+    status = written ? t2t_output_write(path, text, bytes) : t2t_fail_memory("the report", 1 << 16);
+    free(text);
+    return status;
+}
+
+enum t2t_status t2t_report_write(const struct report_request *request, const void *results)
+{
+    enum t2t_status status = T2T_OK;
+    bool to_stdout = false;
+    for (size_t i = 0; i < request->outputs.count; i++) {
+        const char *path = request->outputs.text[i];
+        to_stdout = to_stdout || strcmp(path, "-") == 0;
+        const enum t2t_status next = write_one(request, path, results);
+        if (!status) status = next;
+    }
+    const enum t2t_status next = to_stdout ? T2T_OK : write_one(request, "-", results);
+    return status ? status : next;
+}
