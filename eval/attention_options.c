@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_SEEDS = 1000, MOST_VALUES = 3, TEXT_BYTES = 4096, TOKEN_LAYERS = 2 };
+#include "eval/option_lists.h"
+
+enum { MOST_VALUES = 3, TOKEN_LAYERS = 2 };
 
 /* Whole numbers of the three groups of layers: t2t.1, t2t.2, blocks. */
 struct layer_values {
@@ -22,53 +24,6 @@ struct request {
     struct layer_values samples, bucket, projections;
 };
 
-/* ---- lists ---- */
-
-/* Words of a list, one a call; NULL after the last. `rest` walks through a copy of the text. */
-static char *next_word(char **rest)
-{
-    return *rest ? strsep(rest, ",") : NULL;
-}
-
-static enum t2t_status copy_list(const char *option, const char *text, char copy[TEXT_BYTES])
-{
-    if (strlen(text) >= TEXT_BYTES) return t2t_fail(T2T_BAD_USAGE, "--%s: its list is too long", option);
-    strcpy(copy, text);
-    return T2T_OK;
-}
-
-static enum t2t_status find_method(const char *option, const char *name, const struct attention_method **method)
-{
-    *method = attention_method_named(name);
-    if (*method) return T2T_OK;
-    const char *names[ATTENTION_KINDS];
-    char all[256] = "";
-    for (size_t i = 0; i < ATTENTION_KINDS; i++) {
-        names[i] = attention_method((enum attention_kind)i)->name;
-        const size_t length = strlen(all);
-        snprintf(all + length, sizeof all - length, "%s%s", i ? ", " : "", names[i]);
-    }
-    const char *near = t2t_nearest_word(name, names, ATTENTION_KINDS);
-    return t2t_fail(T2T_BAD_USAGE, "--%s \"%s\": no such attention; there are %s%s%s%s", option, name, all,
-        near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
-}
-
-static enum t2t_status read_methods(struct request *request, const char *text)
-{
-    char copy[TEXT_BYTES];
-    enum t2t_status status = copy_list("attention", text, copy);
-    char *rest = copy;
-    for (const char *word; !status && (word = next_word(&rest));) {
-        const struct attention_method *method;
-        status = find_method("attention", word, &method);
-        for (size_t i = 0; !status && i < request->methods; i++)
-            if (request->method[i] == method)
-                status = t2t_fail(T2T_BAD_USAGE, "--attention \"%s\": %s is listed twice", text, word);
-        if (!status) request->method[request->methods++] = method;
-    }
-    return status;
-}
-
 static enum t2t_status read_seeds(struct request *request, const struct attention_options *options)
 {
     request->seed[0] = options->seed;
@@ -76,29 +31,7 @@ static enum t2t_status read_seeds(struct request *request, const struct attentio
     if (!options->seeds) return T2T_OK;
     if (t2t_option_given(&options->seed))
         return t2t_fail(T2T_BAD_USAGE, "--seed and --seeds: only one of them is meant");
-    size_t number;
-    if (!strchr(options->seeds, ',')) {
-        if (!t2t_parse_number(options->seeds, 1, MOST_SEEDS, &number))
-            return t2t_fail(T2T_BAD_USAGE, "--seeds \"%s\": expected how many (1 to %d), or a list like 3,7",
-                options->seeds, MOST_SEEDS);
-        for (request->seeds = 0; request->seeds < number; request->seeds++)
-            request->seed[request->seeds] = request->seeds + 1;
-        return T2T_OK;
-    }
-    char copy[TEXT_BYTES];
-    enum t2t_status status = copy_list("seeds", options->seeds, copy);
-    char *rest = copy;
-    request->seeds = 0;
-    for (const char *word; !status && (word = next_word(&rest));) {
-        if (request->seeds == MOST_SEEDS || !t2t_parse_number(word, 0, 9007199254740992.0, &number))
-            return t2t_fail(T2T_BAD_USAGE, "--seeds \"%s\": expected at most %d whole numbers separated by commas",
-                options->seeds, MOST_SEEDS);
-        for (size_t i = 0; i < request->seeds; i++)
-            if (request->seed[i] == number)
-                return t2t_fail(T2T_BAD_USAGE, "--seeds \"%s\": %zu is listed twice", options->seeds, number);
-        request->seed[request->seeds++] = number;
-    }
-    return status;
+    return t2t_read_seeds(options->seeds, request->seed, &request->seeds);
 }
 
 /* ---- layers ---- */
@@ -139,10 +72,10 @@ static bool find_layers(char *word, size_t layers, size_t *first, size_t *last)
 
 static enum t2t_status read_layers(struct request *request, const char *text, size_t layers)
 {
-    char copy[TEXT_BYTES];
-    enum t2t_status status = copy_list("layers", text, copy);
+    char copy[LIST_BYTES];
+    enum t2t_status status = t2t_copy_list("layers", text, copy);
     char *rest = copy;
-    for (char *word; !status && (word = next_word(&rest));) {
+    for (char *word; !status && (word = t2t_next_word(&rest));) {
         size_t first, last;
         if (!find_layers(word, layers, &first, &last))
             return t2t_fail(T2T_BAD_USAGE,
@@ -164,12 +97,12 @@ static enum t2t_status read_values(
     struct layer_values *values, const char *option, const char *text, const struct request *request, size_t layers)
 {
     if (!text) return T2T_OK;
-    char copy[TEXT_BYTES];
-    enum t2t_status status = copy_list(option, text, copy);
+    char copy[LIST_BYTES];
+    enum t2t_status status = t2t_copy_list(option, text, copy);
     if (status) return status;
     char *rest = copy;
     size_t count = 0;
-    for (const char *word; (word = next_word(&rest)); count++)
+    for (const char *word; (word = t2t_next_word(&rest)); count++)
         if (count == MOST_VALUES || !t2t_parse_number(word, 0, 65536, &values->value[count]))
             return t2t_fail(
                 T2T_BAD_USAGE, "--%s \"%s\": expected 1 to %d whole numbers up to 65536", option, text, MOST_VALUES);
@@ -246,7 +179,7 @@ static enum t2t_status choose_reference(struct attention_runs *runs, const char 
 {
     const struct attention_method *wanted = attention_method(ATTENTION_EXACT);
     if (name) {
-        const enum t2t_status status = find_method("reference", name, &wanted);
+        const enum t2t_status status = t2t_find_method("reference", name, &wanted);
         if (status) return status;
     }
     for (size_t i = 0; i < runs->count; i++)
@@ -263,7 +196,7 @@ static enum t2t_status build_runs(struct attention_runs *runs, struct request *r
     const struct attention_options *options, const struct t2t_model *model)
 {
     const size_t layers = t2t_model_config(model)->depth + TOKEN_LAYERS;
-    enum t2t_status status = read_methods(request, options->attention);
+    enum t2t_status status = t2t_read_methods("attention", options->attention, request->method, &request->methods);
     if (!status) status = read_seeds(request, options);
     if (!status) status = read_layers(request, options->layers, layers);
     if (!status) status = read_values(&request->samples, "kde-samples", options->kde_samples, request, layers);

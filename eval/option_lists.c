@@ -1,0 +1,97 @@
+/* Taking lists apart. */
+#include "eval/option_lists.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "eval/options.h"
+
+enum t2t_status t2t_copy_list(const char *option, const char *text, char copy[LIST_BYTES])
+{
+    if (strlen(text) >= LIST_BYTES) return t2t_fail(T2T_BAD_USAGE, "--%s: its list is too long", option);
+    strcpy(copy, text);
+    return T2T_OK;
+}
+
+char *t2t_next_word(char **rest)
+{
+    return *rest ? strsep(rest, ",") : NULL;
+}
+
+enum t2t_status t2t_read_numbers(
+    const char *option, const char *text, double minimum, double maximum, size_t most, size_t *numbers, size_t *count)
+{
+    char copy[LIST_BYTES];
+    enum t2t_status status = t2t_copy_list(option, text, copy);
+    if (status) return status;
+    char *rest = copy;
+    *count = 0;
+    for (const char *word; (word = t2t_next_word(&rest)); ++*count)
+        if (*count == most || !t2t_parse_number(word, minimum, maximum, &numbers[*count]))
+            return t2t_fail(T2T_BAD_USAGE, "--%s \"%s\": expected at most %zu whole numbers from %.0f to %.0f", option,
+                text, most, minimum, maximum);
+    return T2T_OK;
+}
+
+/* ---- methods ---- */
+
+enum t2t_status t2t_find_method(const char *option, const char *name, const struct attention_method **method)
+{
+    *method = attention_method_named(name);
+    if (*method) return T2T_OK;
+    const char *names[ATTENTION_KINDS];
+    char all[256] = "";
+    for (size_t i = 0; i < ATTENTION_KINDS; i++) {
+        names[i] = attention_method((enum attention_kind)i)->name;
+        const size_t length = strlen(all);
+        snprintf(all + length, sizeof all - length, "%s%s", i ? ", " : "", names[i]);
+    }
+    const char *near = t2t_nearest_word(name, names, ATTENTION_KINDS);
+    return t2t_fail(T2T_BAD_USAGE, "--%s \"%s\": no such attention; there are %s%s%s%s", option, name, all,
+        near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+}
+
+enum t2t_status t2t_read_methods(
+    const char *option, const char *text, const struct attention_method *methods[ATTENTION_KINDS], size_t *count)
+{
+    char copy[LIST_BYTES];
+    enum t2t_status status = t2t_copy_list(option, text, copy);
+    char *rest = copy;
+    *count = 0;
+    for (const char *word; !status && (word = t2t_next_word(&rest));) {
+        const struct attention_method *method;
+        status = t2t_find_method(option, word, &method);
+        for (size_t i = 0; !status && i < *count; i++)
+            if (methods[i] == method)
+                status = t2t_fail(T2T_BAD_USAGE, "--%s \"%s\": %s is listed twice", option, text, word);
+        if (!status) methods[(*count)++] = method;
+    }
+    return status;
+}
+
+/* ---- seeds ---- */
+
+enum t2t_status t2t_read_seeds(const char *text, uint64_t seeds[MOST_SEEDS], size_t *count)
+{
+    size_t number;
+    if (!strchr(text, ',')) {
+        if (!t2t_parse_number(text, 1, MOST_SEEDS, &number))
+            return t2t_fail(
+                T2T_BAD_USAGE, "--seeds \"%s\": expected how many (1 to %d), or a list like 3,7", text, MOST_SEEDS);
+        for (*count = 0; *count < number; ++*count) seeds[*count] = *count + 1;
+        return T2T_OK;
+    }
+    char copy[LIST_BYTES];
+    enum t2t_status status = t2t_copy_list("seeds", text, copy);
+    char *rest = copy;
+    *count = 0;
+    for (const char *word; !status && (word = t2t_next_word(&rest));) {
+        if (*count == MOST_SEEDS || !t2t_parse_number(word, 0, 9007199254740992.0, &number))
+            return t2t_fail(T2T_BAD_USAGE, "--seeds \"%s\": expected at most %d whole numbers separated by commas",
+                text, MOST_SEEDS);
+        for (size_t i = 0; i < *count; i++)
+            if (seeds[i] == number) return t2t_fail(T2T_BAD_USAGE, "--seeds \"%s\": %zu is listed twice", text, number);
+        seeds[(*count)++] = number;
+    }
+    return status;
+}
