@@ -1,9 +1,9 @@
 /* Taking lists apart. */
 #include "eval/option_lists.h"
 
-#include <stdio.h>
 #include <string.h>
 
+#include "eval/attention_names.h"
 #include "eval/options.h"
 
 enum t2t_status t2t_copy_list(const char *option, const char *text, char copy[LIST_BYTES])
@@ -34,22 +34,6 @@ enum t2t_status t2t_read_numbers(
 }
 
 /* ---- methods ---- */
-
-enum t2t_status t2t_find_method(const char *option, const char *name, const struct attention_method **method)
-{
-    *method = attention_method_named(name);
-    if (*method) return T2T_OK;
-    const char *names[ATTENTION_KINDS];
-    char all[256] = "";
-    for (size_t i = 0; i < ATTENTION_KINDS; i++) {
-        names[i] = attention_method((enum attention_kind)i)->name;
-        const size_t length = strlen(all);
-        snprintf(all + length, sizeof all - length, "%s%s", i ? ", " : "", names[i]);
-    }
-    const char *near = t2t_nearest_word(name, names, ATTENTION_KINDS);
-    return t2t_fail(T2T_BAD_USAGE, "--%s \"%s\": no such attention; there are %s%s%s%s", option, name, all,
-        near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
-}
 
 enum t2t_status t2t_read_methods(
     const char *option, const char *text, const struct attention_method *methods[ATTENTION_KINDS], size_t *count)

@@ -18,8 +18,6 @@ char *t2t_next_word(char **rest);
 enum t2t_status t2t_read_numbers(
     const char *option, const char *text, double minimum, double maximum, size_t most, size_t *numbers, size_t *count);
 
-/* A method by its name or alias; of a misspelt one T2T_BAD_USAGE says what there is. */
-enum t2t_status t2t_find_method(const char *option, const char *name, const struct attention_method **method);
 /* Methods, each at most once. */
 enum t2t_status t2t_read_methods(
     const char *option, const char *text, const struct attention_method *methods[ATTENTION_KINDS], size_t *count);

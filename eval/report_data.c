@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "eval/attention_parameters.h"
 #include "eval/metrics.h"
 #include "eval/report.h"
 #include "eval/sha256.h"
@@ -109,10 +110,7 @@ static json_t *layers_of(const struct evaluation *evaluation, size_t run)
         json_t *entry = json_pack("{s:s,s:s,s:I,s:f}", "layer", name, "attention",
             attention_method(attention->kind)->name, "tokens", (json_int_t)shape.queries, "attention_ms",
             1e3 * evaluation->result[run].layer_seconds[layer] / (double)evaluation->images);
-        if (attention->kind == ATTENTION_KDEFORMER)
-            json_object_set_new(entry, "options",
-                json_pack("{s:I,s:I,s:I}", "projections", (json_int_t)attention->projections, "bucket",
-                    (json_int_t)attention->bucket, "samples", (json_int_t)attention->samples));
+        json_object_set_new(entry, "options", t2t_config_as_json(attention));
         json_array_append_new(layers, entry);
     }
     return layers;

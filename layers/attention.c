@@ -218,27 +218,29 @@ const struct attention_method *attention_method_named(const char *name)
 
 /* ---- draws ---- */
 
-/* Makes rows of at most `dim` many orthogonal, one after another (Gram and Schmidt's, modified); each keeps the length
- * it was drawn with, so that a row on its own is still a standard normal vector. */
+static double dot_of(const float *a, const float *b, size_t dim)
+{
+    double sum = 0;
+    for (size_t c = 0; c < dim; c++) sum += (double)a[c] * (double)b[c];
+    return sum;
+}
+
+/* Makes at most `dim` rows orthogonal, one after another (Gram and Schmidt's method, modified; twice, since little may
+ * be left of a row). Each keeps the length it was drawn with, so that a row on its own is still standard normal. */
 static void orthogonalise(float *rows, size_t count, size_t dim)
 {
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 1; i < count; i++) {
         float *row = rows + i * dim;
-        double length = 0, rest = 0;
-        for (size_t c = 0; c < dim; c++) length += (double)row[c] * (double)row[c];
-        for (size_t j = 0; j < i; j++) {
-            const float *before = rows + j * dim;
-            double dot = 0, squares = 0;
-            for (size_t c = 0; c < dim; c++) {
-                dot += (double)row[c] * (double)before[c];
-                squares += (double)before[c] * (double)before[c];
+        const double squares = dot_of(row, row, dim);
+        for (size_t turn = 0; turn < 2; turn++) {
+            for (size_t j = 0; j < i; j++) {
+                const float *before = rows + j * dim;
+                const double share = dot_of(row, before, dim) / dot_of(before, before, dim);
+                for (size_t c = 0; c < dim; c++) row[c] = (float)((double)row[c] - share * (double)before[c]);
             }
-            const double share = dot / squares;
-            for (size_t c = 0; c < dim; c++) row[c] = (float)((double)row[c] - share * (double)before[c]);
+            const double stretch = sqrt(squares / dot_of(row, row, dim));
+            for (size_t c = 0; c < dim; c++) row[c] = (float)((double)row[c] * stretch);
         }
-        for (size_t c = 0; c < dim; c++) rest += (double)row[c] * (double)row[c];
-        const double stretch = sqrt(length / rest);
-        for (size_t c = 0; c < dim; c++) row[c] = (float)((double)row[c] * stretch);
     }
 }
 

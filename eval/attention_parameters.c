@@ -1,0 +1,80 @@
+/* The table of options, and the table of feature sizes. */
+#include "eval/attention_parameters.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define METHOD(KIND) (1U << (KIND))
+#define FIELD(NAME) #NAME, offsetof(struct attention_config, NAME)
+
+static const struct attention_parameter parameters[] = {
+    {FIELD(samples), METHOD(ATTENTION_KDEFORMER)},
+    {FIELD(bucket), METHOD(ATTENTION_KDEFORMER) | METHOD(ATTENTION_REFORMER)},
+    {FIELD(projections), METHOD(ATTENTION_KDEFORMER)},
+    {FIELD(features), METHOD(ATTENTION_PERFORMER) | METHOD(ATTENTION_SCATTERBRAIN)},
+    {FIELD(window), METHOD(ATTENTION_SCATTERBRAIN)},
+    {FIELD(rounds), METHOD(ATTENTION_REFORMER)},
+};
+
+enum { PARAMETERS = sizeof parameters / sizeof *parameters };
+
+const struct attention_parameter *t2t_attention_parameter(size_t index)
+{
+    return index < PARAMETERS ? &parameters[index] : NULL;
+}
+
+bool t2t_method_has(enum attention_kind kind, const struct attention_parameter *parameter)
+{
+    return parameter->methods & METHOD(kind);
+}
+
+size_t t2t_parameter_get(const struct attention_parameter *parameter, const struct attention_config *config)
+{
+    size_t value;
+    memcpy(&value, (const char *)config + parameter->offset, sizeof value);
+    return value;
+}
+
+void t2t_parameter_set(const struct attention_parameter *parameter, struct attention_config *config, size_t value)
+{
+    memcpy((char *)config + parameter->offset, &value, sizeof value);
+}
+
+json_t *t2t_config_as_json(const struct attention_config *config)
+{
+    json_t *options = json_object();
+    for (size_t i = 0; i < PARAMETERS; i++)
+        if (t2t_method_has(config->kind, &parameters[i]))
+            json_object_set_new(
+                options, parameters[i].name, json_integer((json_int_t)t2t_parameter_get(&parameters[i], config)));
+    return options;
+}
+
+/* ---- feature sizes ---- */
+
+/* A method's options: `whole` is the feature size, `half` half of it, the others fixed. A reformer's chunk of half the
+ * size sees itself and the one before, which makes the whole. */
+static const struct feature_size {
+    bool known;
+    size_t whole, half; /* offsets in struct attention_config; NONE */
+    struct attention_config fixed;
+} feature_sizes[ATTENTION_KINDS] = {
+#define AT(NAME) offsetof(struct attention_config, NAME)
+#define NONE SIZE_MAX
+    [ATTENTION_KDEFORMER] = {true, AT(samples), AT(bucket), {.kind = ATTENTION_KDEFORMER, .projections = 7}},
+    [ATTENTION_PERFORMER] = {true, AT(features), NONE, {.kind = ATTENTION_PERFORMER}},
+    [ATTENTION_REFORMER] = {true, NONE, AT(bucket), {.kind = ATTENTION_REFORMER, .rounds = 2}},
+    [ATTENTION_SCATTERBRAIN] = {true, AT(features), AT(window), {.kind = ATTENTION_SCATTERBRAIN}},
+};
+
+bool t2t_feature_config(enum attention_kind kind, size_t features, struct attention_config *config)
+{
+    const struct feature_size *size = &feature_sizes[kind];
+    const size_t half = features / 2;
+    *config = size->fixed;
+    config->kind = kind;
+    if (size->known && size->whole != NONE) memcpy((char *)config + size->whole, &features, sizeof features);
+    if (size->known && size->half != NONE) memcpy((char *)config + size->half, &half, sizeof half);
+    return size->known;
+}
