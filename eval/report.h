@@ -15,8 +15,6 @@ struct report {
     const struct t2t_preprocess *preprocess;
     size_t workers;
     bool overlap; /* pictures were decoded while the network ran */
-    int argc;
-    char **argv;
 };
 
 /* Means and standard deviations over the seeds of one method: runs first ... first + count - 1. */

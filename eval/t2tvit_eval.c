@@ -291,9 +291,7 @@ static enum t2t_status evaluate(
     report = (struct report){.evaluation = &evaluation,
         .data = settings.raw_input ? settings.raw_input : settings.data.path,
         .weights = weights,
-        .preprocess = &preprocess,
-        .argc = report.argc,
-        .argv = report.argv};
+        .preprocess = &preprocess};
     if (!status) status = open_source(&source, &pictures, tensors, &preprocess, &evaluation);
     if (!status) {
         status = t2t_evaluate(&evaluation, report_partial);
@@ -332,13 +330,8 @@ int main(int argc, char **argv)
     enum t2t_status status;
     bool failed = false;
     int signal = 0;
-    char **as_given = calloc((size_t)argc + 1, sizeof *as_given); /* getopt permutes argv */
-    for (int i = 0; i < argc && as_given; i++) as_given[i] = argv[i];
-    report.argc = as_given ? argc : 0;
-    report.argv = as_given;
     if (t2t_tool_begin(&tool, argc, argv, &operands, &status))
         status = run((size_t)argc - operands, argv + operands, &failed, &signal);
-    free(as_given);
     const int code = t2t_tool_finish(&tool, status);
     return code ? code : signal ? 128 + signal : failed ? T2T_CHECK_FAILED : 0;
 }
