@@ -68,7 +68,7 @@ enum t2t_status t2t_input_glove(struct attention_input *input, const char *path,
 
 /* ---- clusters ---- */
 
-enum { CLUSTERS = 64, CENTRES = 0, VALUES = 1, MEMBERS = 2, NOISE = 5 /* three each: of q, k, v */ };
+enum { CLUSTERS = 64, CENTRES = 0, VALUES = 1, MEMBERS = 2, NOISE = 3 /* and two more: of q, k, v */ };
 
 static struct t2t_random_key stream(size_t unit, uint32_t number)
 {
@@ -112,8 +112,8 @@ enum t2t_status t2t_input_clusters(struct attention_input *input, size_t rows, s
         t2t_random_normal(stream(unit, VALUES), CLUSTERS * dim, values);
         for (size_t i = 0; i < CLUSTERS * dim; i++) centres[i] *= centre_size;
         float *const out[] = {input->q + unit * rows * dim, input->k + unit * rows * dim, input->v + unit * rows * dim};
-        for (uint32_t i = 0; i < 3; i++) { /* a value belongs to its key's cluster */
-            t2t_random_uint32(stream(unit, MEMBERS + (i == 2 ? 1 : i)), rows, member);
+        t2t_random_uint32(stream(unit, MEMBERS), rows, member);
+        for (uint32_t i = 0; i < 3; i++) {
             t2t_random_normal(stream(unit, NOISE + i), rows * dim, out[i]);
             draw_rows(out[i], i == 2 ? values : centres, member, rows, dim, spread);
         }

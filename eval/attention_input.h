@@ -22,8 +22,8 @@ struct attention_input {
  * v the `rows` vectors after them, scale 1; the next unit goes on from there. T2T_BAD_DATA. */
 enum t2t_status t2t_input_glove(struct attention_input *input, const char *path, size_t rows, size_t units);
 
-/* Clusters: keys and queries lie around common centres whose sizes fall as 1 / rank, and values around one mean for
- * each; scale dim^-0.5. Drawn by fixed keys: the same numbers on every machine. */
+/* Clusters: a token's query and key lie around the centre of its cluster and its value around another; clusters are as
+ * large as 1 / rank; scale dim^-0.5. Drawn by fixed keys: the same numbers on every machine. */
 enum t2t_status t2t_input_clusters(struct attention_input *input, size_t rows, size_t dim, size_t units);
 
 /* What the attention of `layer` is given when `model`, as trained, sees the source's pictures (at most `units` of

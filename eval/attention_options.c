@@ -24,7 +24,7 @@ struct request {
     size_t seeds;
     bool replaced[T2T_MAX_LAYERS];
     struct layer_values samples, bucket, projections;
-    struct attention_settings settings;
+    struct attention_settings settings, points;
 };
 
 static enum t2t_status read_seeds(struct request *request, const struct attention_options *options)
@@ -96,7 +96,8 @@ static void apply_kde_options(struct attention_config *config, const struct requ
 }
 
 static enum t2t_status build_plan(struct t2t_plan *plan, const struct request *request,
-    const struct attention_method *method, uint64_t seed, const struct t2t_model *model)
+    const struct attention_method *method, const struct attention_setting *point, uint64_t seed,
+    const struct t2t_model *model)
 {
     const size_t layers = t2t_model_config(model)->depth + TOKEN_LAYERS;
     enum t2t_status status = T2T_OK;
@@ -108,6 +109,7 @@ static enum t2t_status build_plan(struct t2t_plan *plan, const struct request *r
         struct attention_config config = t2t_attention_defaults(model, method->kind, layer);
         if (method->kind == ATTENTION_KDEFORMER) apply_kde_options(&config, request, group_of(layer));
         t2t_apply_attention_settings(&request->settings, layer, &config);
+        if (point) t2t_apply_attention_setting(point, layer, &config);
         status = t2t_plan_set(model, plan, layer, config);
     }
     return status;
@@ -131,22 +133,37 @@ static void describe_layers(const struct request *request, size_t layers, char *
     }
 }
 
-static enum t2t_status add_runs(struct attention_runs *runs, const struct request *request,
-    const struct attention_method *method, const struct t2t_model *model)
+/* A method at a point of a sweep, or as it is (NULL), with every seed. */
+static enum t2t_status add_variant(struct attention_runs *runs, const struct request *request,
+    const struct attention_method *method, const struct attention_setting *point, const struct t2t_model *model)
 {
     enum t2t_status status = T2T_OK;
     const size_t seeds = method->random ? request->seeds : 1;
+    const size_t variant = runs->count ? runs->run[runs->count - 1].variant + 1 : 0;
     for (size_t i = 0; i < seeds && !status; i++) {
         struct attention_run *run = &runs->run[runs->count];
-        *run = (struct attention_run){.method = method, .seed = request->seed[i]};
-        if (seeds > 1)
-            snprintf(run->name, sizeof run->name, "%s.seed%llu", method->name, (unsigned long long)run->seed);
-        else
-            snprintf(run->name, sizeof run->name, "%s", method->name);
-        status = build_plan(&runs->plan[runs->count], request, method, run->seed, model);
+        *run = (struct attention_run){
+            .method = method, .seed = request->seed[i], .variant = variant, .swept = point ? point->value : 0};
+        snprintf(run->label, sizeof run->label, "%s", point ? point->text : method->name);
+        snprintf(run->name, sizeof run->name, "%s", run->label);
+        if (seeds > 1) snprintf(run->name + strlen(run->name), 28, ".seed%llu", (unsigned long long)run->seed);
+        status = build_plan(&runs->plan[runs->count], request, method, point, run->seed, model);
         if (!status) runs->count++;
     }
     return status;
+}
+
+static enum t2t_status add_runs(struct attention_runs *runs, const struct request *request,
+    const struct attention_method *method, const struct t2t_model *model)
+{
+    bool swept = false;
+    enum t2t_status status = T2T_OK;
+    for (size_t i = 0; i < request->points.count && !status; i++) {
+        if (request->points.setting[i].method != method) continue;
+        swept = true;
+        status = add_variant(runs, request, method, &request->points.setting[i], model);
+    }
+    return swept ? status : add_variant(runs, request, method, NULL, model);
 }
 
 static enum t2t_status choose_reference(struct attention_runs *runs, const char *name)
@@ -179,10 +196,12 @@ static enum t2t_status build_runs(struct attention_runs *runs, struct request *r
         status = read_values(&request->projections, "kde-projections", options->kde_projections, request, layers);
     if (!status) status = t2t_read_attention_settings(&request->settings, &options->attn_opt, layers);
     if (!status)
-        status = t2t_check_attention_settings(
-            &request->settings, &options->attn_opt, request->method, request->methods, request->replaced);
+        status = t2t_check_attention_settings(&request->settings, request->method, request->methods, request->replaced);
+    if (!status) status = t2t_read_sweeps(&request->points, &options->sweep, request->method, request->methods, layers);
+    if (!status)
+        status = t2t_check_attention_settings(&request->points, request->method, request->methods, request->replaced);
     if (status) return status;
-    const size_t most = request->methods * request->seeds;
+    const size_t most = (request->methods + request->points.count) * request->seeds;
     runs->run = calloc(most, sizeof *runs->run);
     runs->plan = calloc(most, sizeof *runs->plan);
     if (!runs->run || !runs->plan) return t2t_fail_memory("attention plans", most * sizeof *runs->plan);

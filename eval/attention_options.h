@@ -17,6 +17,7 @@ struct attention_options {
     size_t seed;
     const char *kde_samples, *kde_bucket, *kde_projections; /* lists, or NULL for the published ones */
     struct option_texts attn_opt;                           /* METHOD[.LAYER].KEY=VALUE each */
+    struct option_texts sweep;                              /* [METHOD[.LAYER].]KEY=VALUE,VALUE,... each */
 };
 
 #define ATTENTION_OPTIONS_DEFAULT                                                                                      \
@@ -55,6 +56,15 @@ struct attention_options {
             &(options)->attn_opt, 0, 0                                                                                 \
     }
 
+/* One more row, for tools where a run for each value makes sense. */
+#define SWEEP_OPTION_ROW(options)                                                                                      \
+    {                                                                                                                  \
+        OPTION_TEXTS, 0, "sweep", "KEY=LIST",                                                                          \
+            "a run for each value, KEY or METHOD.KEY or METHOD.LAYER.KEY, as in\nsamples=24,49,98,196; again for "     \
+            "another curve",                                                                                           \
+            &(options)->sweep, 0, 0                                                                                    \
+    }
+
 #define T2T_ATTENTION_HELP                                                                                             \
     "methods to run, separated by commas (exact):\n"                                                                   \
     "exact         as the model was trained\n"                                                                         \
@@ -65,13 +75,16 @@ struct attention_options {
     "              also called sblocal\n"                                                                              \
     "mean          the mean of v: a control, what attention is worth"
 
-enum { ATTENTION_NAME_BYTES = 64 };
+enum { ATTENTION_NAME_BYTES = 96 };
 
-/* One method with one seed. */
+/* One method, at one point of a sweep where there is one, with one seed. */
 struct attention_run {
     const struct attention_method *method;
     uint64_t seed;
-    char name[ATTENTION_NAME_BYTES]; /* "exact", "kdeformer"; "kdeformer.seed3" where there are several seeds */
+    size_t variant;                   /* runs that differ in their seed alone have the same */
+    size_t swept;                     /* the value, where `variant` is a point of a sweep, else 0 */
+    char label[ATTENTION_NAME_BYTES]; /* "exact", "kdeformer", "kdeformer.samples=98" */
+    char name[ATTENTION_NAME_BYTES];  /* the same; "kdeformer.seed3" where there are several seeds */
 };
 
 struct attention_runs {
@@ -82,7 +95,8 @@ struct attention_runs {
     char layers[256]; /* the replaced layers, as in "t2t.1, t2t.2" */
 };
 
-/* Builds every plan, methods in the order given, seeds within. A method without randomness runs once. */
+/* Builds every plan, methods in the order given, points of sweeps within, seeds within those. A method without
+ * randomness runs once. */
 enum t2t_status t2t_attention_runs(
     struct attention_runs *runs, const struct attention_options *options, const struct t2t_model *model);
 void t2t_attention_runs_free(struct attention_runs *runs);

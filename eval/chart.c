@@ -199,7 +199,10 @@ static void draw_series(
                 across, place(y, point->low), place(y, point->high), across - 4, place(y, point->low));
         draw_marker(shape, across, up, out);
         if (!point->label[0]) continue;
-        fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"10\" stroke=\"none\">", across + 7, up - 6);
+        fprintf(out,
+            "<text x=\"%.1f\" y=\"%.1f\" font-size=\"10\" fill=\"#333333\" stroke=\"#ffffff\" "
+            "stroke-width=\"3\" paint-order=\"stroke\">",
+            across + 7, up - 6);
         text(out, point->label);
         fputs("</text>\n", out);
     }

@@ -14,7 +14,7 @@ struct seed_summary t2t_summarise_seeds(const struct evaluation *evaluation, siz
 {
     const struct attention_runs *runs = evaluation->runs;
     struct seed_summary summary = {.first = first};
-    while (first + summary.count < runs->count && runs->run[first + summary.count].method == runs->run[first].method)
+    while (first + summary.count < runs->count && runs->run[first + summary.count].variant == runs->run[first].variant)
         summary.count++;
     double *top1 = calloc(summary.count, sizeof *top1);
     const double images = (double)evaluation->images, count = (double)summary.count;
@@ -99,7 +99,7 @@ static void run_row(struct table *table, const struct evaluation *evaluation, si
 
 static void summary_row(struct table *table, const struct evaluation *evaluation, struct seed_summary summary)
 {
-    t2t_table_cell(table, "%s, mean of %zu", evaluation->runs->run[summary.first].method->name, summary.count);
+    t2t_table_cell(table, "%s, mean of %zu", evaluation->runs->run[summary.first].label, summary.count);
     if (evaluation->labelled) {
         t2t_table_cell(table, "%.2f (sd %.2f)", 100 * summary.top1, 100 * summary.top1_sd);
         t2t_table_cell(table, "%.2f", 100 * summary.top5);
@@ -187,4 +187,5 @@ report_writer *const t2t_report_writers[REPORT_FORMATS] = {
     [REPORT_MARKDOWN] = write_markdown,
     [REPORT_CSV] = t2t_report_csv,
     [REPORT_JSON] = t2t_report_json,
+    [REPORT_SVG] = t2t_report_chart,
 };

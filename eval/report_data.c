@@ -32,7 +32,7 @@ static void csv_row(const struct report *report, FILE *out, size_t run)
     }
     fprintf(out, ",%.2f,%.4g,%s,", 1e-6 * (double)t2t_model_parameters(evaluation->model), report->preprocess->crop_pct,
         report->preprocess->interpolation == T2T_BILINEAR ? "bilinear" : "bicubic");
-    t2t_csv_text(out, evaluation->runs->run[run].method->name);
+    t2t_csv_text(out, evaluation->runs->run[run].label);
     fprintf(out, ",%llu,%zu,", (unsigned long long)evaluation->runs->run[run].seed, evaluation->images);
     t2t_csv_number(out, "%.3f", evaluation->labelled ? 100 * interval.low : NAN);
     fputc(',', out);
@@ -107,9 +107,9 @@ static json_t *run_of(const struct evaluation *evaluation, size_t run)
     const struct run_result *result = &evaluation->result[run];
     const struct run_result *reference = &evaluation->result[evaluation->runs->reference];
     const size_t images = evaluation->images, batches = evaluation->batches;
-    json_t *entry = json_pack("{s:s,s:s,s:I,s:s,s:I}", "name", attention->name, "attention", attention->method->name,
-        "seed", (json_int_t)attention->seed, "layers_replaced", evaluation->runs->layers, "same_answer",
-        (json_int_t)result->agreed);
+    json_t *entry = json_pack("{s:s,s:s,s:s,s:I,s:s,s:I}", "name", attention->name, "label", attention->label,
+        "attention", attention->method->name, "seed", (json_int_t)attention->seed, "layers_replaced",
+        evaluation->runs->layers, "same_answer", (json_int_t)result->agreed);
     if (evaluation->labelled) {
         const struct interval drop = t2t_paired_drop(result->lost, result->gained, images);
         json_object_set_new(entry, "top1", share(result->correct1, images));
@@ -182,7 +182,7 @@ static json_t *methods_of(const struct evaluation *evaluation)
     json_t *methods = json_array();
     for (size_t run = 0; run < evaluation->runs->count;) {
         const struct seed_summary summary = t2t_summarise_seeds(evaluation, run);
-        json_t *entry = json_pack("{s:s,s:I,s:o}", "attention", evaluation->runs->run[run].method->name, "seeds",
+        json_t *entry = json_pack("{s:s,s:I,s:o}", "attention", evaluation->runs->run[run].label, "seeds",
             (json_int_t)summary.count, "same_answer", t2t_json_number(summary.agreed));
         if (evaluation->labelled) {
             json_object_set_new(entry, "top1_mean", t2t_json_number(summary.top1));

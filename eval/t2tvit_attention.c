@@ -161,21 +161,25 @@ static enum t2t_status check_options(size_t operands, char **operand)
     return t2t_report_check(&settings.report);
 }
 
-static enum t2t_status plan(struct study *study)
-{
+/* What the options say before any input is there. */
+struct wishes {
     const struct attention_method *methods[ATTENTION_KINDS];
     size_t method_count, features[MOST_FEATURES], feature_count;
-    struct attention_settings chosen;
+    struct attention_settings settings;
+};
+
+static enum t2t_status read_wishes(struct wishes *wishes, struct study *study)
+{
     study->seed[0] = settings.seed;
     study->seeds = 1;
-    enum t2t_status status = t2t_read_methods("attention", settings.attention, methods, &method_count);
+    if (settings.seeds && t2t_option_given(&settings.seed))
+        return t2t_fail(T2T_BAD_USAGE, "--seed and --seeds: only one of them is meant");
+    enum t2t_status status = t2t_read_methods("attention", settings.attention, wishes->methods, &wishes->method_count);
     if (!status)
-        status = t2t_read_numbers("features", settings.features, 2, 65536, MOST_FEATURES, features, &feature_count);
-    if (!status && settings.seeds && t2t_option_given(&settings.seed))
-        status = t2t_fail(T2T_BAD_USAGE, "--seed and --seeds: only one of them is meant");
+        status = t2t_read_numbers(
+            "features", settings.features, 2, 65536, MOST_FEATURES, wishes->features, &wishes->feature_count);
     if (!status && settings.seeds) status = t2t_read_seeds(settings.seeds, study->seed, &study->seeds);
-    if (!status) status = t2t_read_attention_settings(&chosen, &settings.attn_opt, T2T_MAX_LAYERS);
-    if (!status) status = t2t_study_plan(study, methods, method_count, features, feature_count, &chosen);
+    if (!status) status = t2t_read_attention_settings(&wishes->settings, &settings.attn_opt, T2T_MAX_LAYERS);
     return status;
 }
 
@@ -183,10 +187,14 @@ static enum t2t_status run(size_t operands, char **operand, int *signal)
 {
     struct attention_input input = {.units = 0};
     struct study study = {.input = &input, .runs = settings.runs, .threads = settings.model.threads};
+    struct wishes wishes;
     enum t2t_status status = check_options(operands, operand);
+    if (!status) status = read_wishes(&wishes, &study);
     if (!status) status = t2t_interrupt_arm();
     if (!status) status = open_input(&input);
-    if (!status) status = plan(&study);
+    if (!status)
+        status = t2t_study_plan(
+            &study, wishes.methods, wishes.method_count, wishes.features, wishes.feature_count, &wishes.settings);
     if (!status) {
         t2t_note("%s; %zu methods and sizes", input.description, study.count);
         status = t2t_study_run(&study, report_partial);

@@ -62,6 +62,7 @@ static const struct option_row rows[] = {
         0, 1e12},
     MODEL_OPTION_ROWS(&settings.model),
     ATTENTION_OPTION_ROWS(&settings.attention),
+    SWEEP_OPTION_ROW(&settings.attention),
     {.type = OPTION_SECTION, .help = "Running:"},
     {OPTION_TEXT, 'b', "batch-size", "N|auto", "pictures in a forward (auto: 8); results do not depend on it",
         &settings.batch, 0, 0},
