@@ -72,8 +72,9 @@ static void resolve_samples(struct problem *problem, const struct attention_kern
     double *vectors = allocate(T2T_KDE_VECTORS * (call->shape.value_dim + 1), sizeof *vectors);
     for (size_t unit = 0; unit < call->batch * call->shape.heads; unit++) {
         float *probability = problem->probability + unit * keys;
-        t2t_kde_probability(
-            set, t2t_head_view(call, unit).v, call->v_stride, keys, call->shape.value_dim, probability, vectors);
+        const float *v = call->v + unit / call->shape.heads * keys * call->v_stride +
+                         unit % call->shape.heads * call->shape.value_dim;
+        t2t_kde_probability(set, v, call->v_stride, keys, call->shape.value_dim, probability, vectors);
         t2t_kde_cumulate(probability, keys, cumulative);
         for (size_t s = 0; s < samples; s++)
             problem->sample_key[unit * samples + s] =
