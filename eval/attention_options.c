@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "eval/attention_names.h"
+#include "eval/attention_settings.h"
+
 enum { MOST_SEEDS = 1000, MOST_VALUES = 3, TEXT_BYTES = 4096, TOKEN_LAYERS = 2 };
 
 /* Whole numbers of the three groups of layers: t2t.1, t2t.2, blocks. */
@@ -20,6 +23,7 @@ struct request {
     size_t seeds;
     bool replaced[T2T_MAX_LAYERS];
     struct layer_values samples, bucket, projections;
+    struct attention_settings settings;
 };
 
 /* ---- lists ---- */
@@ -37,22 +41,6 @@ static enum t2t_status copy_list(const char *option, const char *text, char copy
     return T2T_OK;
 }
 
-static enum t2t_status find_method(const char *option, const char *name, const struct attention_method **method)
-{
-    *method = attention_method_named(name);
-    if (*method) return T2T_OK;
-    const char *names[ATTENTION_KINDS];
-    char all[256] = "";
-    for (size_t i = 0; i < ATTENTION_KINDS; i++) {
-        names[i] = attention_method((enum attention_kind)i)->name;
-        const size_t length = strlen(all);
-        snprintf(all + length, sizeof all - length, "%s%s", i ? ", " : "", names[i]);
-    }
-    const char *near = t2t_nearest_word(name, names, ATTENTION_KINDS);
-    return t2t_fail(T2T_BAD_USAGE, "--%s \"%s\": no such attention; there are %s%s%s%s", option, name, all,
-        near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
-}
-
 static enum t2t_status read_methods(struct request *request, const char *text)
 {
     char copy[TEXT_BYTES];
@@ -60,7 +48,7 @@ static enum t2t_status read_methods(struct request *request, const char *text)
     char *rest = copy;
     for (const char *word; !status && (word = next_word(&rest));) {
         const struct attention_method *method;
-        status = find_method("attention", word, &method);
+        status = t2t_find_method("attention", word, &method);
         for (size_t i = 0; !status && i < request->methods; i++)
             if (request->method[i] == method)
                 status = t2t_fail(T2T_BAD_USAGE, "--attention \"%s\": %s is listed twice", text, word);
@@ -103,48 +91,14 @@ static enum t2t_status read_seeds(struct request *request, const struct attentio
 
 /* ---- layers ---- */
 
-static bool find_layer(const char *word, size_t layers, size_t *layer)
-{
-    char name[T2T_NAME_BYTES];
-    if (t2t_parse_number(word, 0, (double)layers - 1, layer)) return true;
-    for (*layer = 0; *layer < layers; ++*layer) {
-        t2t_layer_name(*layer, name);
-        if (strcmp(name, word) == 0) return true;
-    }
-    return false;
-}
-
-/* The layers first ... last that a word of --layers means. */
-static bool find_layers(char *word, size_t layers, size_t *first, size_t *last)
-{
-    const bool all = strcmp(word, "all") == 0;
-    *first = 0;
-    *last = layers - 1;
-    if (all) return true;
-    if (strcmp(word, "t2t") == 0) {
-        *last = TOKEN_LAYERS - 1;
-        return true;
-    }
-    if (strcmp(word, "blocks") == 0) {
-        *first = TOKEN_LAYERS;
-        return true;
-    }
-    char *dash = strchr(word, '-');
-    if (!dash) return find_layer(word, layers, first) && (*last = *first, true);
-    *dash = '\0';
-    const bool found = find_layer(word, layers, first) && find_layer(dash + 1, layers, last) && *first <= *last;
-    *dash = '-';
-    return found;
-}
-
 static enum t2t_status read_layers(struct request *request, const char *text, size_t layers)
 {
     char copy[TEXT_BYTES];
     enum t2t_status status = copy_list("layers", text, copy);
     char *rest = copy;
-    for (char *word; !status && (word = next_word(&rest));) {
+    for (const char *word; !status && (word = next_word(&rest));) {
         size_t first, last;
-        if (!find_layers(word, layers, &first, &last))
+        if (!t2t_find_layers(word, layers, &first, &last))
             return t2t_fail(T2T_BAD_USAGE,
                 "--layers \"%s\": this model's layers are t2t.1, t2t.2, block.0 ... block.%zu (or t2t, blocks, all, or "
                 "numbers 0 to %zu)",
@@ -186,6 +140,13 @@ static enum t2t_status read_values(
 
 /* ---- plans ---- */
 
+static void apply_kde_options(struct attention_config *config, const struct request *request, size_t group)
+{
+    if (request->samples.given[group]) config->samples = request->samples.value[group];
+    if (request->bucket.given[group]) config->bucket = request->bucket.value[group];
+    if (request->projections.given[group]) config->projections = request->projections.value[group];
+}
+
 static enum t2t_status build_plan(struct t2t_plan *plan, const struct request *request,
     const struct attention_method *method, uint64_t seed, const struct t2t_model *model)
 {
@@ -196,11 +157,9 @@ static enum t2t_status build_plan(struct t2t_plan *plan, const struct request *r
     if (method->kind == ATTENTION_EXACT) return T2T_OK;
     for (size_t layer = 0; layer < layers && !status; layer++) {
         if (!request->replaced[layer]) continue;
-        const size_t group = group_of(layer);
         struct attention_config config = t2t_attention_defaults(model, method->kind, layer);
-        if (request->samples.given[group]) config.samples = request->samples.value[group];
-        if (request->bucket.given[group]) config.bucket = request->bucket.value[group];
-        if (request->projections.given[group]) config.projections = request->projections.value[group];
+        if (method->kind == ATTENTION_KDEFORMER) apply_kde_options(&config, request, group_of(layer));
+        t2t_apply_attention_settings(&request->settings, layer, &config);
         status = t2t_plan_set(model, plan, layer, config);
     }
     return status;
@@ -246,7 +205,7 @@ static enum t2t_status choose_reference(struct attention_runs *runs, const char 
 {
     const struct attention_method *wanted = attention_method(ATTENTION_EXACT);
     if (name) {
-        const enum t2t_status status = find_method("reference", name, &wanted);
+        const enum t2t_status status = t2t_find_method("reference", name, &wanted);
         if (status) return status;
     }
     for (size_t i = 0; i < runs->count; i++)
@@ -270,6 +229,10 @@ static enum t2t_status build_runs(struct attention_runs *runs, struct request *r
     if (!status) status = read_values(&request->bucket, "kde-bucket", options->kde_bucket, request, layers);
     if (!status)
         status = read_values(&request->projections, "kde-projections", options->kde_projections, request, layers);
+    if (!status) status = t2t_read_attention_settings(&request->settings, &options->attn_opt, layers);
+    if (!status)
+        status = t2t_check_attention_settings(
+            &request->settings, &options->attn_opt, request->method, request->methods, request->replaced);
     if (status) return status;
     const size_t most = request->methods * request->seeds;
     runs->run = calloc(most, sizeof *runs->run);

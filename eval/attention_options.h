@@ -16,6 +16,7 @@ struct attention_options {
     const char *seeds;     /* "3" for 1 to 3, or a list "3,7"; NULL: `seed` alone */
     size_t seed;
     const char *kde_samples, *kde_bucket, *kde_projections; /* lists, or NULL for the published ones */
+    struct option_texts attn_opt;                           /* METHOD[.LAYER].KEY=VALUE each */
 };
 
 #define ATTENTION_OPTIONS_DEFAULT                                                                                      \
@@ -43,16 +44,26 @@ struct attention_options {
             &(options)->kde_samples, 0, 0},                                                                            \
         {OPTION_TEXT, 0, "kde-bucket", "LIST", "kdeformer: keys in a bucket (32,32 and 16 in blocks)",                 \
             &(options)->kde_bucket, 0, 0},                                                                             \
+        {OPTION_TEXT, 0, "kde-projections", "LIST", "kdeformer: bits of the hash (7,7 and 4 in blocks)",               \
+            &(options)->kde_projections, 0, 0},                                                                        \
     {                                                                                                                  \
-        OPTION_TEXT, 0, "kde-projections", "LIST", "kdeformer: bits of the hash (7,7 and 4 in blocks)",                \
-            &(options)->kde_projections, 0, 0                                                                          \
+        OPTION_TEXTS, 0, "attn-opt", "SETTING",                                                                        \
+            "METHOD.KEY=VALUE or METHOD.LAYER.KEY=VALUE, again for more, as in\n"                                      \
+            "performer.features=64 or reformer.t2t.1.bucket=98; defaults (in blocks):\n"                               \
+            "performer.features 49, reformer.bucket 49 (16), reformer.rounds 2,\n"                                     \
+            "scatterbrain.window 49 (17), scatterbrain.features 48 (24)",                                              \
+            &(options)->attn_opt, 0, 0                                                                                 \
     }
 
 #define T2T_ATTENTION_HELP                                                                                             \
     "methods to run, separated by commas (exact):\n"                                                                   \
-    "exact      as the model was trained\n"                                                                            \
-    "kdeformer  hashing and a sampled remainder (ICML 2023, Algorithm 3)\n"                                            \
-    "mean       the mean of v: a control, what attention is worth"
+    "exact         as the model was trained\n"                                                                         \
+    "kdeformer     hashing and a sampled remainder (ICML 2023, Algorithm 3)\n"                                         \
+    "performer     positive orthogonal random features, FAVOR+ (ICLR 2021)\n"                                          \
+    "reformer      rounds of hashing, queries as keys, k unused (ICLR 2020)\n"                                         \
+    "scatterbrain  a local window exactly, low rank elsewhere (NeurIPS 2021);\n"                                       \
+    "              also called sblocal\n"                                                                              \
+    "mean          the mean of v: a control, what attention is worth"
 
 enum { ATTENTION_NAME_BYTES = 64 };
 

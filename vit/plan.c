@@ -1,6 +1,7 @@
 /* Which attention each layer uses, with the published options as defaults. */
 #include <assert.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "vit/model.h"
@@ -31,18 +32,35 @@ struct attention_shape t2t_layer_shape(const struct t2t_model *model, size_t lay
     };
 }
 
-/* KDEformer's settings for T2T-ViT: the published ones for the tokens-to-token layers. */
+static void kdeformer_defaults(struct attention_config *config, size_t layer, size_t head_dim)
+{
+    const bool block = layer >= 2;
+    config->projections = block ? 4 : 7;
+    config->bucket = block ? 16 : 32;
+    config->samples = layer == 0 ? 98 : 24;
+    if (block) config->samples = head_dim < 16 ? 16 : 32;
+}
+
+/* The published settings for the tokens-to-token layers of T2T-ViT. No method was published with settings for its
+ * blocks: there, at 197 tokens, a setting has to cost less than exact attention to be of use. */
 struct attention_config t2t_attention_defaults(const struct t2t_model *model, enum attention_kind kind, size_t layer)
 {
     struct attention_config config = {.kind = kind};
-    if (layer < 2) {
-        config.projections = 7;
-        config.bucket = 32;
-        config.samples = layer == 0 ? 98 : 24;
-    } else {
-        config.projections = 4;
-        config.bucket = 16;
-        config.samples = t2t_layer_shape(model, layer).head_dim < 16 ? 16 : 32;
+    const bool block = layer >= 2;
+    switch (kind) {
+    case ATTENTION_KDEFORMER: kdeformer_defaults(&config, layer, t2t_layer_shape(model, layer).head_dim); break;
+    case ATTENTION_PERFORMER: config.features = 49; break;
+    case ATTENTION_REFORMER:
+        config.bucket = block ? 16 : 49;
+        config.rounds = 2;
+        break;
+    case ATTENTION_SCATTERBRAIN:
+        config.window = block ? 17 : 49;
+        config.features = block ? 24 : 48;
+        break;
+    case ATTENTION_EXACT:
+    case ATTENTION_MEAN:
+    case ATTENTION_KINDS: break;
     }
     return config;
 }

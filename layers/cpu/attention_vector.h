@@ -1,6 +1,7 @@
 /* The kernels for any vector width: included once by each instruction set's file, which defines before
  *   WIDTH, vec, LEVEL(name), LEVEL_NAME, supported(), vec_load, vec_store, vec_set, vec_fma, vec_add, vec_sub, vec_max,
- *   vec_exp2, vec_keep (holds a value in a register: compilers otherwise fold loads into every use).
+ *   vec_exp2, vec_any_above(a, b) (is a > b in some lane?), vec_keep (holds a value in a register: compilers otherwise
+ *   fold loads into every use).
  * A tile is two vectors wide. Both products of attention are one inner loop: broadcast one operand from where it lies,
  * multiply with two vectors of lanes, six rows at a time, which fills 16 registers.
  */
@@ -38,6 +39,10 @@ INLINE void score_rows(const size_t rows, const struct query_tile *tile, const s
 {
     vec sum[ROWS][2];
     for (size_t r = 0; r < rows; r++) sum[r][0] = sum[r][1] = run->bias ? vec_set(run->bias[first + r]) : vec_set(0);
+    if (run->lane_bias)
+        for (size_t r = 0; r < rows; r++)
+            for (size_t h = 0; h < 2; h++)
+                sum[r][h] = vec_add(sum[r][h], vec_load(run->lane_bias + (first + r) * LANES + h * WIDTH));
     product_rows(rows, run->k + first * run->k_stride, run->k_stride, 1, tile->head_dim, tile->query, sum);
     for (size_t r = 0; r < rows; r++) {
         maximum[0] = vec_max(maximum[0], sum[r][0]);
@@ -48,13 +53,18 @@ INLINE void score_rows(const size_t rows, const struct query_tile *tile, const s
 }
 
 static void score_block(
-    const struct query_tile *tile, const struct key_run *run, size_t first, size_t count, vec maximum[2])
+    const struct query_tile *tile, const struct key_run *run, size_t first, size_t count, float *scores, vec maximum[2])
 {
-    float *scores = tile->scores;
     size_t j = 0;
     for (; j + ROWS <= count; j += ROWS) score_rows(ROWS, tile, run, first + j, scores + j * LANES, maximum);
     for (; j + 2 <= count; j += 2) score_rows(2, tile, run, first + j, scores + j * LANES, maximum);
     if (j < count) score_rows(1, tile, run, first + j, scores + j * LANES, maximum);
+}
+
+static void score(const struct query_tile *tile, const struct key_run *run, float *scores)
+{
+    vec maximum[2] = {vec_set(0), vec_set(0)}; /* not asked for */
+    score_block(tile, run, 0, run->keys, scores, maximum);
 }
 
 /* scores = 2^(scores - maximum), added to sum. */
@@ -86,35 +96,93 @@ INLINE void value_rows(const size_t rows, const struct query_tile *tile, const f
 }
 
 static void value_block(
-    const struct query_tile *tile, const struct key_run *run, size_t first, size_t count, const vec rescale[2])
+    const struct query_tile *tile, const float *v, size_t v_stride, size_t count, const vec rescale[2])
 {
-    const float *v = run->v + first * run->v_stride;
     size_t c = 0;
-    for (; c + ROWS <= tile->value_dim; c += ROWS) value_rows(ROWS, tile, v, run->v_stride, count, c, rescale);
+    for (; c + ROWS <= tile->value_dim; c += ROWS) value_rows(ROWS, tile, v, v_stride, count, c, rescale);
     if (c + 4 <= tile->value_dim) {
-        value_rows(4, tile, v, run->v_stride, count, c, rescale);
+        value_rows(4, tile, v, v_stride, count, c, rescale);
         c += 4;
     }
-    for (; c < tile->value_dim; c++) value_rows(1, tile, v, run->v_stride, count, c, rescale);
+    for (; c < tile->value_dim; c++) value_rows(1, tile, v, v_stride, count, c, rescale);
+}
+
+/* Raises the tile's maximum and adds `count` keys whose weights, of that maximum, are in tile->scores and sum to `sum`. */
+static void take_block(const struct query_tile *tile, const float *v, size_t v_stride, size_t count,
+    const vec maximum[2], const vec sum[2])
+{
+    vec rescale[2];
+    for (size_t h = 0; h < 2; h++) {
+        rescale[h] = vec_exp2(vec_sub(vec_load(tile->maximum + h * WIDTH), maximum[h]));
+        vec_store(tile->maximum + h * WIDTH, maximum[h]);
+        vec_store(tile->sum + h * WIDTH, vec_fma(vec_load(tile->sum + h * WIDTH), rescale[h], sum[h]));
+    }
+    value_block(tile, v, v_stride, count, rescale);
 }
 
 static void attend(const struct query_tile *tile, const struct key_run *run)
 {
     for (size_t first = 0; first < run->keys; first += T2T_KEY_BLOCK) {
         const size_t count = run->keys - first < T2T_KEY_BLOCK ? run->keys - first : T2T_KEY_BLOCK;
-        vec maximum[2], rescale[2], sum[2];
+        vec maximum[2], sum[2] = {vec_set(0), vec_set(0)};
+        for (size_t h = 0; h < 2; h++) maximum[h] = vec_load(tile->maximum + h * WIDTH);
+        score_block(tile, run, first, count, tile->scores, maximum);
+        exponentials(tile->scores, count, maximum, sum);
+        take_block(tile, run->v + first * run->v_stride, run->v_stride, count, maximum, sum);
+    }
+}
+
+/* ---- weights that are sums over features ---- */
+
+/* The half of a tile that sees nothing of a key needs none of its exponentials. */
+INLINE bool all_hidden(const float *lane_bias)
+{
+    return !vec_any_above(vec_load(lane_bias), vec_set(T2T_HIDDEN));
+}
+
+INLINE vec largest_feature(const struct feature_run *run, const float *key, size_t half, vec maximum)
+{
+    const float *query = run->query + half * WIDTH;
+    for (size_t f = 0; f < run->features; f++)
+        maximum = vec_max(maximum, vec_add(vec_load(query + f * LANES), vec_set(key[f])));
+    return maximum;
+}
+
+/* Sum of 2^(query + key - maximum). */
+INLINE vec sum_features(const struct feature_run *run, const float *key, size_t half, vec maximum)
+{
+    const float *query = run->query + half * WIDTH;
+    vec sum = vec_set(0);
+    for (size_t f = 0; f < run->features; f++)
+        sum = vec_add(sum, vec_exp2(vec_sub(vec_add(vec_load(query + f * LANES), vec_set(key[f])), maximum)));
+    return sum;
+}
+
+static void attend_features(const struct query_tile *tile, const struct feature_run *run)
+{
+    for (size_t first = 0; first < run->keys; first += T2T_KEY_BLOCK) {
+        const size_t count = run->keys - first < T2T_KEY_BLOCK ? run->keys - first : T2T_KEY_BLOCK;
+        const float *key = run->key + first * run->features, *hidden = run->lane_bias + first * LANES;
+        vec maximum[2], sum[2] = {vec_set(0), vec_set(0)};
         for (size_t h = 0; h < 2; h++) {
             maximum[h] = vec_load(tile->maximum + h * WIDTH);
-            sum[h] = vec_set(0);
+            for (size_t j = 0; j < count; j++) {
+                const float *bias = hidden + j * LANES + h * WIDTH;
+                if (all_hidden(bias)) continue;
+                const vec largest = largest_feature(run, key + j * run->features, h, vec_set(2 * T2T_HIDDEN));
+                maximum[h] = vec_max(maximum[h], vec_add(largest, vec_load(bias)));
+            }
+            for (size_t j = 0; j < count; j++) {
+                const float *bias = hidden + j * LANES + h * WIDTH;
+                vec weight = vec_set(0);
+                if (!all_hidden(bias)) /* a hidden lane's shift is huge, also where its maximum is T2T_HIDDEN */
+                    weight = sum_features(run, key + j * run->features, h,
+                        vec_sub(vec_max(maximum[h], vec_set(T2T_HIDDEN / 2)), vec_load(bias)));
+                vec_store(tile->scores + j * LANES + h * WIDTH, weight);
+                sum[h] = vec_add(sum[h], weight);
+            }
         }
-        score_block(tile, run, first, count, maximum);
-        exponentials(tile->scores, count, maximum, sum);
-        for (size_t h = 0; h < 2; h++) {
-            rescale[h] = vec_exp2(vec_sub(vec_load(tile->maximum + h * WIDTH), maximum[h]));
-            vec_store(tile->maximum + h * WIDTH, maximum[h]);
-            vec_store(tile->sum + h * WIDTH, vec_fma(vec_load(tile->sum + h * WIDTH), rescale[h], sum[h]));
-        }
-        value_block(tile, run, first, count, rescale);
+        take_block(tile, run->v + first * run->v_stride, run->v_stride, count, maximum, sum);
     }
 }
 
@@ -269,6 +337,8 @@ const struct attention_kernels LEVEL(t2t_kernels) = {
     .lanes = LANES,
     .load_queries = load_queries,
     .attend = attend,
+    .score = score,
+    .attend_features = attend_features,
     .store_values = store_values,
     .sign_hash = sign_hash,
     .gram_times = gram_times,

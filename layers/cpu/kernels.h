@@ -30,7 +30,21 @@ struct query_tile {
 struct key_run {
     const float *k, *v; /* rows k + i * k_stride, v + i * v_stride */
     size_t k_stride, v_stride, keys;
-    const float *bias; /* [keys] added to the scores (base 2), or NULL */
+    const float *bias;      /* [keys] added to the scores (base 2), or NULL */
+    const float *lane_bias; /* [keys, lanes] added too, or NULL */
+};
+
+/* A lane_bias that takes a key from a query: no score reaches this far, and it is finite. */
+#define T2T_HIDDEN (-1e30F)
+
+/* Keys whose weight for a query is a sum over features: of 2^(query[f][lane] + key[j][f]). */
+struct feature_run {
+    size_t features;
+    const float *query; /* [features, lanes] */
+    const float *key;   /* [keys, features] */
+    const float *v;     /* rows v + j * v_stride */
+    size_t v_stride, keys;
+    const float *lane_bias; /* [keys, lanes]: 0 or T2T_HIDDEN */
 };
 
 struct attention_kernels {
@@ -41,6 +55,10 @@ struct attention_kernels {
     void (*load_queries)(const float *const *rows, size_t count, size_t head_dim, float factor, float *query);
     /* Takes keys into the running softmax. */
     void (*attend)(const struct query_tile *tile, const struct key_run *run);
+    /* scores[j * lanes + i] = bias of key j and lane i + k_j . query i: what attend() takes the softmax of. */
+    void (*score)(const struct query_tile *tile, const struct key_run *run, float *scores);
+    /* attend() with weights that are sums over features. The tile's maximum must be finite. */
+    void (*attend_features)(const struct query_tile *tile, const struct feature_run *run);
     /* rows[i][c] = value[c * lanes + i] / sum[i] for i < count. */
     void (*store_values)(const struct query_tile *tile, float *const *rows, size_t count);
     /* code[i] = sum over b of 2^b (x_i . projection[:, b] > 0); x row i at x + i * stride, projection [dim, bits]. */
