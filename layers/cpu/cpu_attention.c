@@ -52,6 +52,18 @@ size_t t2t_this_thread(void)
     return (size_t)omp_get_thread_num();
 }
 
+double t2t_squares(const float *x, size_t dim)
+{
+    enum { PARTS = 8 }; /* sums that do not wait for each other */
+    double part[PARTS] = {0}, sum = 0;
+    size_t c = 0;
+    for (; c + PARTS <= dim; c += PARTS)
+        for (size_t i = 0; i < PARTS; i++) part[i] += (double)x[c + i] * (double)x[c + i];
+    for (; c < dim; c++) sum += (double)x[c] * (double)x[c];
+    for (size_t i = 0; i < PARTS; i++) sum += part[i];
+    return sum;
+}
+
 struct query_tile t2t_take_tile(
     struct t2t_arena *arena, const struct attention_kernels *kernels, const struct attention_shape *shape)
 {

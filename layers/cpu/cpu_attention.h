@@ -31,6 +31,9 @@ struct head_view t2t_head_view(const struct attention_call *call, size_t unit);
 /* Index of the calling thread in its team. */
 size_t t2t_this_thread(void);
 
+/* |x|^2 */
+double t2t_squares(const float *x, size_t dim);
+
 /* One tile's memory. */
 struct query_tile t2t_take_tile(
     struct t2t_arena *arena, const struct attention_kernels *kernels, const struct attention_shape *shape);

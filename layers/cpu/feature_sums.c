@@ -18,12 +18,7 @@ void t2t_key_bias(
 {
     const size_t dim = call->shape.head_dim;
     const double factor = -log2_e / 2 * (double)call->shape.scale;
-    for (size_t j = begin; j < end; j++) {
-        const float *k = head->k + j * call->k_stride;
-        double squares = 0;
-        for (size_t c = 0; c < dim; c++) squares += (double)k[c] * (double)k[c];
-        bias[j] = (float)(factor * squares);
-    }
+    for (size_t j = begin; j < end; j++) bias[j] = (float)(factor * t2t_squares(head->k + j * call->k_stride, dim));
 }
 
 struct key_run t2t_biased_keys(

@@ -17,6 +17,7 @@ static const double log2_e = 1.4426950408889634, self_score = -5e4, shortest = 1
 /* Memory of one unit. */
 struct unit_memory {
     float *rotated;     /* [rounds, half, head_dim] */
+    double *longest;    /* [rounds] length of the longest row of those */
     uint32_t *hash;     /* [rounds, padded] */
     uint32_t *start;    /* [rounds, 2 half + 1] of the counting sorts */
     uint32_t *ring;     /* [rounds, padded] tokens in the order of all chunks */
@@ -82,19 +83,17 @@ static void take_products(
         }
 }
 
-static double length_of(const float *x, size_t dim)
+double t2t_longest_row(const float *rows, size_t count, size_t dim)
 {
-    double squares = 0;
-    for (size_t c = 0; c < dim; c++) squares += (double)x[c] * (double)x[c];
-    return sqrt(squares);
+    double most = 0;
+    for (size_t i = 0; i < count; i++) most = fmax(most, t2t_squares(rows + i * dim, dim));
+    return sqrt(most);
 }
 
 void t2t_rotation_hash(const struct attention_kernels *kernels, const struct query_tile *tile, const float *x,
-    size_t stride, size_t rows, const float *rotated, size_t half, uint32_t *hash)
+    size_t stride, size_t rows, const float *rotated, size_t half, double longest, uint32_t *hash)
 {
     const size_t dim = tile->head_dim, lanes = kernels->lanes;
-    double longest = 0;
-    for (size_t i = 0; i < half; i++) longest = fmax(longest, length_of(rotated + i * dim, dim));
     for (size_t begin = 0; begin < rows; begin += lanes) {
         const size_t count = rows - begin < lanes ? rows - begin : lanes;
         const float *row[T2T_MAX_LANES];
@@ -114,7 +113,7 @@ void t2t_rotation_hash(const struct attention_kernels *kernels, const struct que
         }
         for (size_t i = 0; i < count; i++) {
             /* twice the rounding error of a product of `dim` terms */
-            const double doubt = 0x1p-23 * (double)(dim + 1) * length_of(row[i], dim) * longest;
+            const double doubt = 0x1p-23 * (double)(dim + 1) * sqrt(t2t_squares(row[i], dim)) * longest;
             const float second = best.second[i] > -best.first[i] ? best.second[i] : -best.first[i];
             if ((double)best.first[i] - (double)second > doubt)
                 hash[begin + i] = (uint32_t)((size_t)best.place[i] + (best.product[i] < 0 ? half : 0));
@@ -133,6 +132,7 @@ static void transpose_rotation(const void *method, struct task_place place, size
     float *rotated = reformer->unit_memory[place.memory].rotated + round * half * dim;
     for (size_t i = 0; i < half; i++)
         for (size_t c = 0; c < dim; c++) rotated[i * dim + c] = rotation[c * half + i];
+    reformer->unit_memory[place.memory].longest[round] = t2t_longest_row(rotated, half, dim);
 }
 
 static void hash_group(const void *method, struct task_place place, size_t task)
@@ -145,10 +145,10 @@ static void hash_group(const void *method, struct task_place place, size_t task)
     const size_t count = tokens - first < GROUP ? tokens - first : GROUP;
     const float *q = t2t_head_view(call, place.unit).q + first * call->q_stride;
     t2t_rotation_hash(reformer->kernels, &reformer->thread_memory[place.thread].tile, q, call->q_stride, count,
-        memory->rotated + round * reformer->half * dim, reformer->half,
+        memory->rotated + round * reformer->half * dim, reformer->half, memory->longest[round],
         memory->hash + round * reformer->padded + first);
     for (size_t i = 0; i < count && round == 0; i++)
-        memory->length[first + i] = (float)length_of(q + i * call->q_stride, dim);
+        memory->length[first + i] = (float)sqrt(t2t_squares(q + i * call->q_stride, dim));
 }
 
 /* Stable counting sort of a round's tokens. Padding is zero rows, whose hash is 0. */
@@ -271,6 +271,7 @@ static struct unit_memory take_unit(struct t2t_arena *arena, const struct reform
     struct unit_memory unit;
     unit.rotated =
         t2t_arena_take(arena, rounds * reformer->half * reformer->call->shape.head_dim, sizeof *unit.rotated);
+    unit.longest = t2t_arena_take(arena, rounds, sizeof *unit.longest);
     unit.hash = t2t_arena_take(arena, rounds * reformer->padded, sizeof *unit.hash);
     unit.start = t2t_arena_take(arena, rounds * (2 * reformer->half + 1), sizeof *unit.start);
     unit.ring = t2t_arena_take(arena, rounds * reformer->padded, sizeof *unit.ring);

@@ -226,9 +226,8 @@ static void join_near_and_far(
     const size_t lanes = brain->kernels->lanes, dim = brain->call->shape.head_dim;
     float near_share[T2T_MAX_LANES] = {0}, far_share[T2T_MAX_LANES] = {0};
     for (size_t i = 0; i < count; i++) {
-        double squares = 0;
-        for (size_t c = 0; c < dim; c++) squares += (double)q[i][c] * (double)q[i][c];
-        const double far = (double)own->far.maximum[i] - log2_e / 2 * (double)brain->call->shape.scale * squares -
+        const double far = (double)own->far.maximum[i] -
+                           log2_e / 2 * (double)brain->call->shape.scale * t2t_squares(q[i], dim) -
                            log2((double)brain->features);
         const double near = (double)own->near.maximum[i];
         double top = near > far ? near : far;

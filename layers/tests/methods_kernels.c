@@ -262,7 +262,7 @@ static void hashes_are_exact(void **state)
         struct query_tile tile = {.head_dim = DIM};
         tile.query = guarded(DIM * set->lanes);
         tile.scores = guarded(T2T_KEY_BLOCK * set->lanes);
-        t2t_rotation_hash(set, &tile, x, DIM + GAP, ROWS, rotated, HALF, hash);
+        t2t_rotation_hash(set, &tile, x, DIM + GAP, ROWS, rotated, HALF, t2t_longest_row(rotated, HALF, DIM), hash);
         release(tile.query, DIM * set->lanes);
         release(tile.scores, T2T_KEY_BLOCK * set->lanes);
         for (size_t i = 0; i < ROWS; i++) {
