@@ -216,6 +216,13 @@ const struct attention_method *attention_method_named(const char *name)
     return NULL;
 }
 
+const char *attention_step_name(enum attention_step step)
+{
+    static const char *const names[ATTENTION_STEPS] = {"hash", "sort", "probabilities", "draws", "blocks"};
+    assert((size_t)step < ATTENTION_STEPS);
+    return names[step];
+}
+
 /* ---- draws ---- */
 
 static float dot_of(const float *restrict a, const float *restrict b, size_t dim)

@@ -261,6 +261,11 @@ const struct t2t_costs *t2t_session_costs(const struct t2t_session *session)
     return &session->costs;
 }
 
+void t2t_session_clock_steps(struct t2t_session *session, bool on)
+{
+    session->clock_steps = on;
+}
+
 /* Multiply-accumulates of a layer's products with weights, one image: qkv, proj, fc1, fc2. */
 static double product_macs(const struct t2t_config *config, size_t layer)
 {

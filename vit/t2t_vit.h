@@ -120,10 +120,12 @@ enum t2t_status t2t_forward(
 struct t2t_layer_cost {
     char name[T2T_NAME_BYTES];
     size_t tokens;
-    double attention_macs;    /* of one image under the plan in use */
-    double macs;              /* ... of the whole layer: its products and attention */
-    double attention_seconds; /* softmax attention or its replacement alone, wall clock */
-    double seconds;           /* the whole layer, wall clock */
+    double attention_macs;                /* of one image under the plan in use */
+    double macs;                          /* ... of the whole layer: its products and attention */
+    double attention_seconds;             /* softmax attention or its replacement alone, wall clock */
+    double draw_seconds;                  /* of those, random numbers */
+    double seconds;                       /* the whole layer, wall clock */
+    double step_seconds[ATTENTION_STEPS]; /* of every thread, where t2t_session_clock_steps() asked for them */
 };
 struct t2t_costs {
     size_t images;
@@ -134,5 +136,7 @@ struct t2t_costs {
 };
 const struct t2t_costs *t2t_session_costs(const struct t2t_session *session);
 void t2t_session_reset_costs(struct t2t_session *session);
+/* Also clocks the steps of attention from here on, or no longer: at first it does not. */
+void t2t_session_clock_steps(struct t2t_session *session, bool on);
 
 #endif

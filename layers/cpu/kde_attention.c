@@ -67,19 +67,25 @@ static void order_queries(const struct kde *kde, const struct unit_memory *memor
 {
     const struct attention_call *call = kde->call;
     const size_t rows = call->shape.queries, dim = call->shape.head_dim, bits = call->config.projections;
+    double clock = t2t_step_begin(call);
     kde->kernels->sign_hash(t2t_head_view(call, unit).q, call->q_stride, rows, dim,
         call->draws.projection + unit * dim * bits, bits, memory->q_code);
+    clock = t2t_step_end(call, ATTENTION_STEP_HASH, clock);
     sort_by_code(memory->q_code, rows, bits, memory->q_start, memory->q_order);
+    t2t_step_end(call, ATTENTION_STEP_SORT, clock);
 }
 
 static void order_keys(const struct kde *kde, const struct unit_memory *memory, size_t unit)
 {
     const struct attention_call *call = kde->call;
     const size_t rows = call->shape.keys, dim = call->shape.head_dim, bits = call->config.projections;
+    double clock = t2t_step_begin(call);
     kde->kernels->sign_hash(t2t_head_view(call, unit).k, call->k_stride, rows, dim,
         call->draws.projection + unit * dim * bits, bits, memory->k_code);
+    clock = t2t_step_end(call, ATTENTION_STEP_HASH, clock);
     sort_by_code(memory->k_code, rows, bits, memory->k_start, memory->k_order);
     for (size_t i = 0; i < rows; i++) memory->k_position[memory->k_order[i]] = (uint32_t)i;
+    t2t_step_end(call, ATTENTION_STEP_SORT, clock);
 }
 
 /* ---- samples ---- */
@@ -253,9 +259,11 @@ static void draw_samples(const struct kde *kde, const struct unit_memory *memory
         }
         return;
     }
+    double clock = t2t_step_begin(call);
     t2t_kde_probability(kde->kernels, t2t_head_view(call, unit).v, call->v_stride, keys, call->shape.value_dim,
         memory->probability, memory->vectors);
     t2t_kde_cumulate(memory->probability, keys, memory->cumulative);
+    clock = t2t_step_end(call, ATTENTION_STEP_PROBABILITIES, clock);
     for (size_t s = 0; s < samples; s++) {
         const uint64_t *sums = memory->cumulative;
         const size_t key = t2t_kde_pick(sums, keys, draws->sample_uniform[unit * samples + s]);
@@ -263,6 +271,7 @@ static void draw_samples(const struct kde *kde, const struct unit_memory *memory
             sums[key] - (key ? sums[key - 1] : 0); /* of the integers: what it is really drawn with */
         take_sample(kde, memory, unit, s, key, (double)share / (double)sums[keys - 1]);
     }
+    t2t_step_end(call, ATTENTION_STEP_DRAWS, clock);
 }
 
 /* ---- blocks ---- */
@@ -293,6 +302,7 @@ static void attend_block(
     const size_t begin = block * kde->bucket;
     const size_t end = begin + kde->bucket < shape->keys ? begin + kde->bucket : shape->keys;
     const size_t last = (block + 1) * kde->rows < shape->queries ? (block + 1) * kde->rows : shape->queries;
+    const double clock = t2t_step_begin(call);
     gather_block(kde, memory, own, &head, begin, end);
     const struct key_run block_keys = {
         .k = own->k, .v = own->v, .k_stride = shape->head_dim, .v_stride = shape->value_dim, .keys = end - begin};
@@ -316,6 +326,7 @@ static void attend_block(
         kde->kernels->attend(&own->tile, &samples);
         kde->kernels->store_values(&own->tile, out, count);
     }
+    t2t_step_end(call, ATTENTION_STEP_BLOCKS, clock);
 }
 
 /* ---- memory and threads ---- */
