@@ -41,6 +41,16 @@ void t2t_parameter_set(const struct attention_parameter *parameter, struct atten
     memcpy((char *)config + parameter->offset, &value, sizeof value);
 }
 
+bool t2t_same_config(const struct attention_config *one, const struct attention_config *other)
+{
+    if (one->kind != other->kind) return false;
+    for (size_t i = 0; i < PARAMETERS; i++)
+        if (t2t_method_has(one->kind, &parameters[i]) &&
+            t2t_parameter_get(&parameters[i], one) != t2t_parameter_get(&parameters[i], other))
+            return false;
+    return true;
+}
+
 json_t *t2t_config_as_json(const struct attention_config *config)
 {
     json_t *options = json_object();

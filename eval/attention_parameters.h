@@ -21,6 +21,9 @@ bool t2t_method_has(enum attention_kind kind, const struct attention_parameter *
 size_t t2t_parameter_get(const struct attention_parameter *parameter, const struct attention_config *config);
 void t2t_parameter_set(const struct attention_parameter *parameter, struct attention_config *config, size_t value);
 
+/* Whether both mean the same: the method and all of its options. */
+bool t2t_same_config(const struct attention_config *one, const struct attention_config *other);
+
 /* {"samples": 98, ...}: what the configuration's method looks at. */
 json_t *t2t_config_as_json(const struct attention_config *config);
 

@@ -19,14 +19,13 @@ struct report_request {
     struct option_texts outputs;   /* files, their format by their ending; "-" for standard output */
 };
 
-/* The rows of a tool's table that fill a struct report_request. */
-#define REPORT_OPTION_ROWS(request)                                                                                    \
+/* The rows of a tool's table that fill a struct report_request; `endings` as in ".json .csv .md .txt". */
+#define REPORT_OPTION_ROWS(request, endings)                                                                           \
     {OPTION_CHOICE, 0, "format", "table|md|csv|json", "on standard output (table); times of every run: json only",     \
         &(request)->format, 0, 0},                                                                                     \
     {                                                                                                                  \
-        OPTION_TEXTS, 'o', "output", "FILE",                                                                           \
-            "also write .json .csv .md .txt .svg; may be given again; - for\nstandard output", &(request)->outputs, 0, \
-            0                                                                                                          \
+        OPTION_TEXTS, 'o', "output", "FILE", "also write " endings "; may be given again; - for\nstandard output",     \
+            &(request)->outputs, 0, 0                                                                                  \
     }
 
 /* Whether every output has a known ending and could be written now; before anything long begins. */

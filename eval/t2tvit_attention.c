@@ -63,7 +63,7 @@ static const struct option_row rows[] = {
     {OPTION_NUMBER, 0, "runs", "N", "timed runs of each method and size (5)", &settings.runs, 1, 10000},
     MODEL_OPTION_ROWS(&settings.model),
     {.type = OPTION_SECTION, .help = "Results:"},
-    REPORT_OPTION_ROWS(&settings.report),
+    REPORT_OPTION_ROWS(&settings.report, ".json .csv .md .txt .svg"),
     COMMON_OPTION_ROWS(&settings.common),
 };
 

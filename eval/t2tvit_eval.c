@@ -75,7 +75,7 @@ static const struct option_row rows[] = {
     {OPTION_NUMBER, 0, "warmup", "N", "uncounted forwards of each attention before the first (2)", &settings.warmup, 0,
         1000},
     {.type = OPTION_SECTION, .help = "Results:"},
-    REPORT_OPTION_ROWS(&settings.report),
+    REPORT_OPTION_ROWS(&settings.report, ".json .csv .md .txt .svg"),
     {OPTION_TEXT, 0, "save-logits", "FILE", "safetensors: logits [pictures, classes], names in the metadata",
         &settings.save_logits, 0, 0},
     {OPTION_REAL, 0, "expect-top1", "F", "exit status 1 unless the reference's top-1 is F percent ...",

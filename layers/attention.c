@@ -171,6 +171,7 @@ static const struct attention_method methods[ATTENTION_KINDS] = {
         .name = "kdeformer",
         .summary = "locality-sensitive hashing and a sampled remainder (ICML 2023, Algorithm 3)",
         .random = true,
+        .steps = true,
         .check = kdeformer_check,
         .draw_counts = kdeformer_draw_counts,
         .macs = kdeformer_macs},

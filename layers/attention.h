@@ -68,6 +68,7 @@ struct attention_method {
     const char *alias;   /* another name, or NULL */
     const char *summary; /* one line for --help */
     bool random;         /* results depend on the seed */
+    bool steps;          /* tells its time by enum attention_step */
     /* T2T_BAD_USAGE with a sentence when the options or the shape are beyond the method; NULL: everything fits. */
     enum t2t_status (*check)(const struct attention_shape *shape, const struct attention_config *config);
     struct attention_draw_counts (*draw_counts)(
