@@ -21,8 +21,7 @@ struct layer_memory {
     struct matrix hidden;   /* [tokens, hidden] */
     struct matrix out;      /* [tokens, width]: of a block, the residual stream itself */
     void *scratch;          /* of attention */
-    float *projection;      /* random draws of one layer */
-    uint32_t *sample_uniform;
+    struct attention_draw_memory draws;
 };
 
 struct t2t_session {

@@ -1,6 +1,7 @@
 /* The kernels for any vector width: included once by each instruction set's file, which defines before
  *   WIDTH, vec, LEVEL(name), LEVEL_NAME, supported(), vec_load, vec_store, vec_set, vec_fma, vec_add, vec_sub, vec_max,
- *   vec_exp2, vec_keep (holds a value in a register: compilers otherwise fold loads into every use).
+ *   vec_mul, vec_exp2, vec_quarters (four sums, each over the lanes that are equal modulo 4), vec_keep (holds a value in
+ *   a register: compilers otherwise fold loads into every use).
  * A tile is two vectors wide. Both products of attention are one inner loop: broadcast one operand from where it lies,
  * multiply with two vectors of lanes, six rows at a time, which fills 16 registers.
  */
@@ -48,9 +49,8 @@ INLINE void score_rows(const size_t rows, const struct query_tile *tile, const s
 }
 
 static void score_block(
-    const struct query_tile *tile, const struct key_run *run, size_t first, size_t count, vec maximum[2])
+    const struct query_tile *tile, const struct key_run *run, size_t first, size_t count, float *scores, vec maximum[2])
 {
-    float *scores = tile->scores;
     size_t j = 0;
     for (; j + ROWS <= count; j += ROWS) score_rows(ROWS, tile, run, first + j, scores + j * LANES, maximum);
     for (; j + 2 <= count; j += 2) score_rows(2, tile, run, first + j, scores + j * LANES, maximum);
@@ -107,7 +107,7 @@ static void attend(const struct query_tile *tile, const struct key_run *run)
             maximum[h] = vec_load(tile->maximum + h * WIDTH);
             sum[h] = vec_set(0);
         }
-        score_block(tile, run, first, count, maximum);
+        score_block(tile, run, first, count, tile->scores, maximum);
         exponentials(tile->scores, count, maximum, sum);
         for (size_t h = 0; h < 2; h++) {
             rescale[h] = vec_exp2(vec_sub(vec_load(tile->maximum + h * WIDTH), maximum[h]));
@@ -115,6 +115,36 @@ static void attend(const struct query_tile *tile, const struct key_run *run)
             vec_store(tile->sum + h * WIDTH, vec_fma(vec_load(tile->sum + h * WIDTH), rescale[h], sum[h]));
         }
         value_block(tile, run, first, count, rescale);
+    }
+}
+
+static void score(const struct query_tile *tile, const struct key_run *run, float *scores)
+{
+    vec maximum[2] = {vec_set(-INFINITY), vec_set(-INFINITY)}; /* not asked for */
+    score_block(tile, run, 0, run->keys, scores, maximum);
+}
+
+/* ---- column norms of a few queries' softmax ---- */
+
+static void column_squares(float *scores, size_t keys, const bool *used, float *squares)
+{
+    vec maximum[2] = {vec_set(-INFINITY), vec_set(-INFINITY)}, sum[2] = {vec_set(0), vec_set(0)}, weight[2];
+    float sums[LANES];
+    for (size_t j = 0; j < keys; j++) {
+        maximum[0] = vec_max(maximum[0], vec_load(scores + j * LANES));
+        maximum[1] = vec_max(maximum[1], vec_load(scores + j * LANES + WIDTH));
+    }
+    exponentials(scores, keys, maximum, sum);
+    vec_store(sums, sum[0]);
+    vec_store(sums + WIDTH, sum[1]);
+    for (size_t i = 0; i < LANES; i++) sums[i] = used[i] ? 1 / sums[i] : 0;
+    weight[0] = vec_load(sums);
+    weight[1] = vec_load(sums + WIDTH);
+    for (size_t j = 0; j < keys; j++, squares += T2T_QUARTERS) {
+        const vec left = vec_mul(vec_load(scores + j * LANES), weight[0]);
+        const vec right = vec_mul(vec_load(scores + j * LANES + WIDTH), weight[1]);
+        const __m128 quarters = vec_quarters(vec_fma(left, left, vec_mul(right, right)));
+        _mm_storeu_ps(squares, _mm_add_ps(_mm_loadu_ps(squares), quarters));
     }
 }
 
@@ -262,6 +292,23 @@ static void row_norms(const float *v, size_t stride, size_t rows, size_t dim, fl
     for (size_t row = 0; row < rows; row++) norm[row] = sqrtf(1 + dot_product(v + row * stride, v + row * stride, dim));
 }
 
+static void row_distances(const float *v, size_t stride, size_t rows, size_t dim, const float *centre, float *distance)
+{
+    for (size_t row = 0; row < rows; row++, v += stride) {
+        __m256 even = _mm256_setzero_ps(), odd = _mm256_setzero_ps();
+        size_t c = 0;
+        for (; c + 2 * QUAD <= dim; c += 2 * QUAD) {
+            const __m256 left = _mm256_sub_ps(_mm256_loadu_ps(v + c), _mm256_loadu_ps(centre + c));
+            const __m256 right = _mm256_sub_ps(_mm256_loadu_ps(v + c + QUAD), _mm256_loadu_ps(centre + c + QUAD));
+            even = _mm256_fmadd_ps(left, left, even);
+            odd = _mm256_fmadd_ps(right, right, odd);
+        }
+        float squares = sum_of(_mm256_add_ps(even, odd));
+        for (; c < dim; c++) squares += (v[c] - centre[c]) * (v[c] - centre[c]);
+        distance[row] = sqrtf(squares);
+    }
+}
+
 const struct attention_kernels LEVEL(t2t_kernels);
 const struct attention_kernels LEVEL(t2t_kernels) = {
     .name = LEVEL_NAME,
@@ -269,8 +316,11 @@ const struct attention_kernels LEVEL(t2t_kernels) = {
     .lanes = LANES,
     .load_queries = load_queries,
     .attend = attend,
+    .score = score,
+    .column_squares = column_squares,
     .store_values = store_values,
     .sign_hash = sign_hash,
     .gram_times = gram_times,
     .row_norms = row_norms,
+    .row_distances = row_distances,
 };

@@ -14,7 +14,7 @@
 #include "layers/base/status.h"
 
 /* KEY_BLOCK keys are scored before their values are added: scores [KEY_BLOCK, lanes] stay in the first cache. */
-enum { T2T_KEY_BLOCK = 112, T2T_MAX_LANES = 32, T2T_MAX_BITS = 16 };
+enum { T2T_KEY_BLOCK = 112, T2T_MAX_LANES = 32, T2T_MAX_BITS = 16, T2T_QUARTERS = 4 };
 
 /* The running softmax of one tile of queries. */
 struct query_tile {
@@ -41,6 +41,11 @@ struct attention_kernels {
     void (*load_queries)(const float *const *rows, size_t count, size_t head_dim, float factor, float *query);
     /* Takes keys into the running softmax. */
     void (*attend)(const struct query_tile *tile, const struct key_run *run);
+    /* scores[j * lanes + i] = bias of key j + k_j . query i: what attend() takes the softmax of. */
+    void (*score)(const struct query_tile *tile, const struct key_run *run, float *scores);
+    /* With a = the softmax (base 2) over keys of scores [keys, lanes], which is overwritten:
+     * squares[j * QUARTERS + r] += sum of a[j][i]^2 over the lanes i with i mod QUARTERS = r and used[i]. */
+    void (*column_squares)(float *scores, size_t keys, const bool *used, float *squares);
     /* rows[i][c] = value[c * lanes + i] / sum[i] for i < count. */
     void (*store_values)(const struct query_tile *tile, float *const *rows, size_t count);
     /* code[i] = sum over b of 2^b (x_i . projection[:, b] > 0); x row i at x + i * stride, projection [dim, bits]. */
@@ -51,6 +56,8 @@ struct attention_kernels {
     void (*gram_times)(const float *v, size_t stride, size_t rows, size_t dim, const float *x, float *run, double *out);
     /* norm[i] = |w_i|. */
     void (*row_norms)(const float *v, size_t stride, size_t rows, size_t dim, float *norm);
+    /* distance[i] = |v_i - centre|, centre [dim]. */
+    void (*row_distances)(const float *v, size_t stride, size_t rows, size_t dim, const float *centre, float *distance);
 };
 
 /* All sets, the best first, then NULL. */

@@ -18,23 +18,49 @@ static void load_queries(const float *const *rows, size_t count, size_t head_dim
         for (size_t c = 0; c < head_dim; c++) query[c * LANES + i] = factor * rows[i][c];
 }
 
-/* scores[j][i] = bias[j] + k_j . q_i */
-static void score(const struct query_tile *tile, const struct key_run *run, size_t first, size_t count)
+/* Keys first ... first + count - 1. */
+static void score_keys(
+    const struct query_tile *tile, const struct key_run *run, size_t first, size_t count, float *scores)
 {
     for (size_t j = 0; j < count; j++) {
         const float *k = run->k + (first + j) * run->k_stride;
-        float *restrict scores = tile->scores + j * LANES;
-        for (size_t i = 0; i < LANES; i++) scores[i] = run->bias ? run->bias[first + j] : 0;
+        float *restrict row = scores + j * LANES;
+        for (size_t i = 0; i < LANES; i++) row[i] = run->bias ? run->bias[first + j] : 0;
         for (size_t c = 0; c < tile->head_dim; c++)
-            for (size_t i = 0; i < LANES; i++) scores[i] += k[c] * tile->query[c * LANES + i];
+            for (size_t i = 0; i < LANES; i++) row[i] += k[c] * tile->query[c * LANES + i];
     }
+}
+
+static void score(const struct query_tile *tile, const struct key_run *run, float *scores)
+{
+    score_keys(tile, run, 0, run->keys, scores);
+}
+
+static void column_squares(float *scores, size_t keys, const bool *used, float *squares)
+{
+    float maximum[LANES], sum[LANES] = {0}, weight[LANES];
+    for (size_t i = 0; i < LANES; i++) maximum[i] = -INFINITY;
+    for (size_t j = 0; j < keys; j++)
+        for (size_t i = 0; i < LANES; i++)
+            if (scores[j * LANES + i] > maximum[i]) maximum[i] = scores[j * LANES + i];
+    for (size_t j = 0; j < keys; j++)
+        for (size_t i = 0; i < LANES; i++) {
+            scores[j * LANES + i] = exp2f(scores[j * LANES + i] - maximum[i]);
+            sum[i] += scores[j * LANES + i];
+        }
+    for (size_t i = 0; i < LANES; i++) weight[i] = used[i] ? 1 / sum[i] : 0;
+    for (size_t j = 0; j < keys; j++)
+        for (size_t i = 0; i < LANES; i++) {
+            const float a = scores[j * LANES + i] * weight[i];
+            squares[j * T2T_QUARTERS + i % T2T_QUARTERS] += a * a;
+        }
 }
 
 static void attend_block(const struct query_tile *tile, const struct key_run *run, size_t first, size_t count)
 {
     float *restrict scores = tile->scores;
     float rescale[LANES], sum[LANES] = {0};
-    score(tile, run, first, count);
+    score_keys(tile, run, first, count, tile->scores);
     for (size_t i = 0; i < LANES; i++) {
         float maximum = tile->maximum[i];
         for (size_t j = 0; j < count; j++)
@@ -107,14 +133,29 @@ static void row_norms(const float *v, size_t stride, size_t rows, size_t dim, fl
     }
 }
 
+static void row_distances(const float *v, size_t stride, size_t rows, size_t dim, const float *centre, float *distance)
+{
+    for (size_t row = 0; row < rows; row++) {
+        float squares = 0;
+        for (size_t c = 0; c < dim; c++) {
+            const float difference = v[row * stride + c] - centre[c];
+            squares += difference * difference;
+        }
+        distance[row] = sqrtf(squares);
+    }
+}
+
 const struct attention_kernels t2t_kernels_c = {
     .name = "c",
     .supported = supported,
     .lanes = LANES,
     .load_queries = load_queries,
     .attend = attend,
+    .score = score,
+    .column_squares = column_squares,
     .store_values = store_values,
     .sign_hash = sign_hash,
     .gram_times = gram_times,
     .row_norms = row_norms,
+    .row_distances = row_distances,
 };

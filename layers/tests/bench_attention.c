@@ -133,7 +133,8 @@ static void run_case(const struct attention_kernels *kernels, const struct bench
     uint32_t *uniform = allocate(units * kde.config.samples * sizeof *uniform);
     uint64_t image[64] = {0};
     for (size_t i = 0; i < bench->batch; i++) image[i] = i;
-    attention_draw(shape, &kde.config, 1, 0, image, bench->batch, projection, uniform);
+    const struct attention_draw_memory draws = {.projection = projection, .sample_uniform = uniform};
+    attention_draw(shape, &kde.config, 1, 0, image, bench->batch, &draws);
     kde.draws = (struct attention_draws){.projection = projection, .sample_uniform = uniform};
     exact.scratch = allocate(t2t_cpu_attention_scratch(kernels, bench->threads, shape, &exact.config, bench->batch));
     kde.scratch = allocate(t2t_cpu_attention_scratch(kernels, bench->threads, shape, &kde.config, bench->batch));
