@@ -185,6 +185,7 @@ static enum t2t_status open_session(struct t2t_session *session, const struct t2
         return t2t_fail(T2T_BAD_USAGE, "a session needs a batch of 1 to 65536 images, a plan, at most 4096 threads");
     session->batch = options->batch;
     session->observer = options->observer;
+    session->attention_observer = options->attention_observer;
     session->observer_context = options->observer_context;
     session->ops = &t2t_cpu_ops;
     enum t2t_status status = copy_plans(session, options);
