@@ -28,6 +28,18 @@ static double mean_macs(const struct attention_shape *shape, const struct attent
 
 enum { MAX_PROJECTIONS = 16, MAX_SAMPLES = 65536, MAX_BUCKET = 65536, MAX_PILOT = 65536 };
 
+const char *attention_sampling_name(enum kde_sampling sampling)
+{
+    return sampling == KDE_SYSTEMATIC ? "systematic" : "multinomial";
+}
+
+const char *attention_probability_name(enum kde_probability probability)
+{
+    static const char *const names[] = {
+        [KDE_VALUE] = "value", [KDE_PILOT] = "pilot", [KDE_UNIFORM] = "uniform", [KDE_COLUMN_NORM] = "column-norm"};
+    return names[probability];
+}
+
 size_t attention_sample_groups(const struct attention_config *config)
 {
     return config->sample_groups ? config->sample_groups : 1;

@@ -88,6 +88,10 @@ struct attention_method {
 const struct attention_method *attention_method(enum attention_kind kind);
 const struct attention_method *attention_method_named(const char *name);
 
+/* KDEformer's words for reports and the command line. */
+const char *attention_sampling_name(enum kde_sampling sampling);
+const char *attention_probability_name(enum kde_probability probability);
+
 /* KDEformer's sample groups as a number. */
 size_t attention_sample_groups(const struct attention_config *config);
 
