@@ -269,18 +269,69 @@ INLINE float dot_product(const float *v, const float *x, size_t dim)
     return dot;
 }
 
+/* The sums of eight vectors. */
+INLINE __m256 sums_of(const __m256 x[QUAD])
+{
+    const __m256 low = _mm256_hadd_ps(_mm256_hadd_ps(x[0], x[1]), _mm256_hadd_ps(x[2], x[3]));
+    const __m256 high = _mm256_hadd_ps(_mm256_hadd_ps(x[4], x[5]), _mm256_hadd_ps(x[6], x[7]));
+    return _mm256_add_ps(_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31));
+}
+
+/* dot[r] = v_r . x of eight rows; with `squares`, |v_r - x|^2. */
+INLINE void eight_rows(const bool squares, const float *v, size_t stride, size_t dim, const float *x, float dot[QUAD])
+{
+    __m256 sum[QUAD];
+    size_t c = 0;
+    for (size_t r = 0; r < QUAD; r++) sum[r] = _mm256_setzero_ps();
+    for (; c + QUAD <= dim; c += QUAD) {
+        const __m256 column = _mm256_loadu_ps(x + c);
+        for (size_t r = 0; r < QUAD; r++) {
+            const __m256 row = _mm256_loadu_ps(v + r * stride + c);
+            const __m256 difference = _mm256_sub_ps(row, column);
+            sum[r] = squares ? _mm256_fmadd_ps(difference, difference, sum[r]) : _mm256_fmadd_ps(row, column, sum[r]);
+        }
+    }
+    _mm256_storeu_ps(dot, sums_of(sum));
+    for (; c < dim; c++)
+        for (size_t r = 0; r < QUAD; r++) {
+            const float row = v[r * stride + c], difference = row - x[c];
+            dot[r] += squares ? difference * difference : row * x[c];
+        }
+}
+
+/* run += w_r dot[r] of eight rows w_r = [v_r, 1]. */
+INLINE void add_eight_rows(const float *v, size_t stride, size_t dim, const float dot[QUAD], float *run)
+{
+    size_t c = 0;
+    for (; c + QUAD <= dim; c += QUAD) {
+        __m256 even = _mm256_loadu_ps(run + c), odd = _mm256_setzero_ps();
+        for (size_t r = 0; r < QUAD; r += 2) {
+            even = _mm256_fmadd_ps(_mm256_set1_ps(dot[r]), _mm256_loadu_ps(v + r * stride + c), even);
+            odd = _mm256_fmadd_ps(_mm256_set1_ps(dot[r + 1]), _mm256_loadu_ps(v + (r + 1) * stride + c), odd);
+        }
+        _mm256_storeu_ps(run + c, _mm256_add_ps(even, odd));
+    }
+    for (size_t r = 0; r < QUAD; r++) {
+        for (size_t rest = c; rest < dim; rest++) run[rest] += dot[r] * v[r * stride + rest];
+        run[dim] += dot[r];
+    }
+}
+
 static void gram_times(const float *v, size_t stride, size_t rows, size_t dim, const float *x, float *run, double *out)
 {
     for (size_t first = 0; first < rows; first += T2T_KEY_BLOCK) {
         const size_t end = first + T2T_KEY_BLOCK < rows ? first + T2T_KEY_BLOCK : rows;
+        size_t row = first;
         memset(run, 0, (dim + 1) * sizeof *run);
-        for (size_t row = first; row < end; row++) {
+        for (; row + QUAD <= end; row += QUAD) {
+            float dot[QUAD];
+            eight_rows(false, v + row * stride, stride, dim, x, dot);
+            for (size_t r = 0; r < QUAD; r++) dot[r] += x[dim];
+            add_eight_rows(v + row * stride, stride, dim, dot, run);
+        }
+        for (; row < end; row++) {
             const float *w = v + row * stride, dot = dot_product(w, x, dim) + x[dim];
-            const __m256 factor = _mm256_set1_ps(dot);
-            size_t c = 0;
-            for (; c + QUAD <= dim; c += QUAD)
-                _mm256_storeu_ps(run + c, _mm256_fmadd_ps(factor, _mm256_loadu_ps(w + c), _mm256_loadu_ps(run + c)));
-            for (; c < dim; c++) run[c] += dot * w[c];
+            for (size_t c = 0; c < dim; c++) run[c] += dot * w[c];
             run[dim] += dot;
         }
         for (size_t c = 0; c <= dim; c++) out[c] += (double)run[c];
@@ -294,19 +345,14 @@ static void row_norms(const float *v, size_t stride, size_t rows, size_t dim, fl
 
 static void row_distances(const float *v, size_t stride, size_t rows, size_t dim, const float *centre, float *distance)
 {
-    for (size_t row = 0; row < rows; row++, v += stride) {
-        __m256 even = _mm256_setzero_ps(), odd = _mm256_setzero_ps();
-        size_t c = 0;
-        for (; c + 2 * QUAD <= dim; c += 2 * QUAD) {
-            const __m256 left = _mm256_sub_ps(_mm256_loadu_ps(v + c), _mm256_loadu_ps(centre + c));
-            const __m256 right = _mm256_sub_ps(_mm256_loadu_ps(v + c + QUAD), _mm256_loadu_ps(centre + c + QUAD));
-            even = _mm256_fmadd_ps(left, left, even);
-            odd = _mm256_fmadd_ps(right, right, odd);
-        }
-        float squares = sum_of(_mm256_add_ps(even, odd));
-        for (; c < dim; c++) squares += (v[c] - centre[c]) * (v[c] - centre[c]);
-        distance[row] = sqrtf(squares);
+    size_t row = 0;
+    for (; row + QUAD <= rows; row += QUAD) eight_rows(true, v + row * stride, stride, dim, centre, distance + row);
+    for (; row < rows; row++) {
+        distance[row] = 0;
+        for (size_t c = 0; c < dim; c++)
+            distance[row] += (v[row * stride + c] - centre[c]) * (v[row * stride + c] - centre[c]);
     }
+    for (row = 0; row < rows; row++) distance[row] = sqrtf(distance[row]);
 }
 
 const struct attention_kernels LEVEL(t2t_kernels);
