@@ -57,7 +57,7 @@ static struct attention_config kdeformer_defaults(const struct t2t_model *model,
     config.sampling = KDE_SYSTEMATIC;
     config.probability = KDE_PILOT;
     config.sample_groups = 4;
-    config.samples -= layer == 0 ? 12 : 4;
+    config.samples -= layer == 0 ? 12 : 6;
     return config;
 }
 

@@ -118,34 +118,70 @@ static void attend(const struct query_tile *tile, const struct key_run *run)
     }
 }
 
-static void score(const struct query_tile *tile, const struct key_run *run, float *scores)
-{
-    vec maximum[2] = {vec_set(-INFINITY), vec_set(-INFINITY)}; /* not asked for */
-    score_block(tile, run, 0, run->keys, scores, maximum);
-}
-
 /* ---- column norms of a few queries' softmax ---- */
 
-static void column_squares(float *scores, size_t keys, const bool *used, float *squares)
+/* Scores of the tile's first vector of queries alone, [rows][WIDTH]. */
+INLINE void narrow_rows(
+    const size_t rows, const struct query_tile *tile, const struct key_run *run, size_t first, float *scores)
 {
-    vec maximum[2] = {vec_set(-INFINITY), vec_set(-INFINITY)}, sum[2] = {vec_set(0), vec_set(0)}, weight[2];
+    const float *k = run->k + first * run->k_stride;
+    vec sum[2 * ROWS];
+    for (size_t r = 0; r < rows; r++) sum[r] = vec_set(0);
+    for (size_t t = 0; t < tile->head_dim; t++) {
+        vec left = vec_load(tile->query + t * LANES);
+        vec_keep(left);
+        for (size_t r = 0; r < rows; r++) sum[r] = vec_fma(vec_set(k[r * run->k_stride + t]), left, sum[r]);
+    }
+    for (size_t r = 0; r < rows; r++) vec_store(scores + r * WIDTH, sum[r]);
+}
+
+/* Softmax of scores [keys, halves * WIDTH] and the sums of its squares; the lanes of weight 0 do not count. */
+INLINE void add_squares(const size_t halves, float *scores, size_t keys, const bool *used, float *squares)
+{
+    vec maximum[2], sum[2], weight[2];
     float sums[LANES];
-    for (size_t j = 0; j < keys; j++) {
-        maximum[0] = vec_max(maximum[0], vec_load(scores + j * LANES));
-        maximum[1] = vec_max(maximum[1], vec_load(scores + j * LANES + WIDTH));
+    for (size_t h = 0; h < halves; h++) {
+        maximum[h] = vec_set(-INFINITY);
+        sum[h] = vec_set(0);
     }
-    exponentials(scores, keys, maximum, sum);
-    vec_store(sums, sum[0]);
-    vec_store(sums + WIDTH, sum[1]);
-    for (size_t i = 0; i < LANES; i++) sums[i] = used[i] ? 1 / sums[i] : 0;
-    weight[0] = vec_load(sums);
-    weight[1] = vec_load(sums + WIDTH);
+    for (size_t j = 0; j < keys; j++)
+        for (size_t h = 0; h < halves; h++)
+            maximum[h] = vec_max(maximum[h], vec_load(scores + (j * halves + h) * WIDTH));
+    for (size_t j = 0; j < keys; j++)
+        for (size_t h = 0; h < halves; h++) {
+            float *score = scores + (j * halves + h) * WIDTH;
+            const vec power = vec_exp2(vec_sub(vec_load(score), maximum[h]));
+            vec_store(score, power);
+            sum[h] = vec_add(sum[h], power);
+        }
+    for (size_t h = 0; h < halves; h++) vec_store(sums + h * WIDTH, sum[h]);
+    for (size_t i = 0; i < halves * WIDTH; i++) sums[i] = used[i] ? 1 / sums[i] : 0;
+    for (size_t h = 0; h < halves; h++) weight[h] = vec_load(sums + h * WIDTH);
     for (size_t j = 0; j < keys; j++, squares += T2T_QUARTERS) {
-        const vec left = vec_mul(vec_load(scores + j * LANES), weight[0]);
-        const vec right = vec_mul(vec_load(scores + j * LANES + WIDTH), weight[1]);
-        const __m128 quarters = vec_quarters(vec_fma(left, left, vec_mul(right, right)));
-        _mm_storeu_ps(squares, _mm_add_ps(_mm_loadu_ps(squares), quarters));
+        vec added = vec_set(0);
+        for (size_t h = 0; h < halves; h++) {
+            const vec a = vec_mul(vec_load(scores + (j * halves + h) * WIDTH), weight[h]);
+            added = vec_fma(a, a, added);
+        }
+        _mm_storeu_ps(squares, _mm_add_ps(_mm_loadu_ps(squares), vec_quarters(added)));
     }
+}
+
+static void column_squares(
+    const struct query_tile *tile, const struct key_run *run, const bool *used, float *scores, float *squares)
+{
+    bool both = false;
+    for (size_t i = WIDTH; i < LANES; i++) both |= used[i];
+    if (both) {
+        vec maximum[2] = {vec_set(-INFINITY), vec_set(-INFINITY)}; /* not asked for */
+        score_block(tile, run, 0, run->keys, scores, maximum);
+        add_squares(2, scores, run->keys, used, squares);
+        return;
+    }
+    size_t j = 0;
+    for (; j + 2 * ROWS <= run->keys; j += 2 * ROWS) narrow_rows(2 * ROWS, tile, run, j, scores + j * WIDTH);
+    for (; j < run->keys; j++) narrow_rows(1, tile, run, j, scores + j * WIDTH);
+    add_squares(1, scores, run->keys, used, squares);
 }
 
 /* ---- tiles in and out: squares of eight, turned in registers ---- */
@@ -362,7 +398,6 @@ const struct attention_kernels LEVEL(t2t_kernels) = {
     .lanes = LANES,
     .load_queries = load_queries,
     .attend = attend,
-    .score = score,
     .column_squares = column_squares,
     .store_values = store_values,
     .sign_hash = sign_hash,

@@ -71,8 +71,7 @@ void t2t_kde_pilot(const struct kde *kde, const struct kde_unit *memory, const s
             rows[lane] = head.q + (used[lane] ? memory->q_order[position] : 0) * call->q_stride;
         }
         t2t_begin_tile(kernels, tile, rows, kernels->lanes, call->shape.scale);
-        kernels->score(tile, &keys, memory->scores);
-        kernels->column_squares(memory->scores, keys.keys, used, memory->squares);
+        kernels->column_squares(tile, &keys, used, memory->scores, memory->squares);
     }
     float *mean = (float *)(memory->vectors + 2 * (call->shape.value_dim + 1));
     mean_value(kde, memory, head.v, mean);

@@ -41,11 +41,11 @@ struct attention_kernels {
     void (*load_queries)(const float *const *rows, size_t count, size_t head_dim, float factor, float *query);
     /* Takes keys into the running softmax. */
     void (*attend)(const struct query_tile *tile, const struct key_run *run);
-    /* scores[j * lanes + i] = bias of key j + k_j . query i: what attend() takes the softmax of. */
-    void (*score)(const struct query_tile *tile, const struct key_run *run, float *scores);
-    /* With a = the softmax (base 2) over keys of scores [keys, lanes], which is overwritten:
-     * squares[j * QUARTERS + r] += sum of a[j][i]^2 over the lanes i with i mod QUARTERS = r and used[i]. */
-    void (*column_squares)(float *scores, size_t keys, const bool *used, float *squares);
+    /* With a[j][i] = the softmax over keys j of k_j . query i, without bias:
+     * squares[j * QUARTERS + r] += sum of a[j][i]^2 over the lanes i with i mod QUARTERS = r and used[i].
+     * scores [keys, lanes] is scratch. */
+    void (*column_squares)(
+        const struct query_tile *tile, const struct key_run *run, const bool *used, float *scores, float *squares);
     /* rows[i][c] = value[c * lanes + i] / sum[i] for i < count. */
     void (*store_values)(const struct query_tile *tile, float *const *rows, size_t count);
     /* code[i] = sum over b of 2^b (x_i . projection[:, b] > 0); x row i at x + i * stride, projection [dim, bits]. */

@@ -31,13 +31,11 @@ static void score_keys(
     }
 }
 
-static void score(const struct query_tile *tile, const struct key_run *run, float *scores)
+static void column_squares(
+    const struct query_tile *tile, const struct key_run *run, const bool *used, float *scores, float *squares)
 {
-    score_keys(tile, run, 0, run->keys, scores);
-}
-
-static void column_squares(float *scores, size_t keys, const bool *used, float *squares)
-{
+    const size_t keys = run->keys;
+    score_keys(tile, run, 0, keys, scores);
     float maximum[LANES], sum[LANES] = {0}, weight[LANES];
     for (size_t i = 0; i < LANES; i++) maximum[i] = -INFINITY;
     for (size_t j = 0; j < keys; j++)
@@ -151,7 +149,6 @@ const struct attention_kernels t2t_kernels_c = {
     .lanes = LANES,
     .load_queries = load_queries,
     .attend = attend,
-    .score = score,
     .column_squares = column_squares,
     .store_values = store_values,
     .sign_hash = sign_hash,
