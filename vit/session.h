@@ -45,6 +45,7 @@ struct t2t_session {
     struct matrix class_rows; /* [1, embed_dim]: the class tokens, normed */
 
     t2t_observer *observer;
+    t2t_attention_observer *attention_observer;
     void *observer_context;
     struct t2t_costs costs;
 };
