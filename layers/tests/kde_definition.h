@@ -16,12 +16,23 @@ struct problem make_problem(
 void free_problem(struct problem *problem);
 void *allocate(size_t bytes);
 
+/* Every random choice of a batch, and what attention_draw() makes of a seed. */
+struct drawn {
+    float *projection;
+    uint32_t *sample_uniform, *pilot_uniform;
+};
+struct drawn draw_samples(const struct attention_shape *shape, const struct attention_config *config, uint64_t seed,
+    const uint64_t *images, size_t batch);
+void free_drawn(struct drawn *drawn);
+
 /* scale q.k */
 double problem_score(const struct problem *problem, size_t query, size_t key);
 /* Probabilities of sample group 0 for the draws of `seed`. */
 void problem_probability(
     const struct problem *problem, const struct attention_config *config, uint64_t seed, float *probability);
 void define_exact(const struct problem *problem, double *out);
+void define_kdeformer(const struct attention_kernels *kernels, const struct problem *problem,
+    const struct attention_config *config, const struct drawn *drawn, double *out);
 
 void run_engine(const struct attention_kernels *kernels, size_t threads, const struct problem *problem,
     const struct attention_config *config, uint64_t seed, float *out);
