@@ -287,7 +287,8 @@ static void hashes_are_exact(void **state)
         rotated[90 * DIM + c] = -rotated[9 * DIM + c]; /* and of two signs */
         for (size_t i = 0; i < 30; i++) {              /* the longest rows, nearly twice each */
             rotated[(100 + i) * DIM + c] = 2 * rotated[i * DIM + c];
-            rotated[(130 + i) * DIM + c] = 2 * rotated[i * DIM + c] * (c == i % DIM ? 1 + 0x1p-23F : 1);
+            rotated[(130 + i) * DIM + c] =
+                2 * rotated[i * DIM + c] * (1 + (float)((7 * c + i) % 3) * 0x1p-22F - 0x1p-22F);
         }
     }
     for (size_t s = 0; t2t_kernel_sets[s]; s++) {
