@@ -10,9 +10,9 @@
 #include "weights/input_file.h"
 
 enum {
-    MAX_ENTRIES = 50000,
+    MAX_ENTRIES = 25000,
     MAX_NAME = 512,
-    MAX_DIRECTORY_BYTES = 64 << 20,
+    MAX_DIRECTORY_BYTES = 8 << 20,
     END_BYTES = 22,
     END64_BYTES = 56,
     LOCATOR_BYTES = 20,

@@ -288,7 +288,7 @@ static const struct row archives[] = {
     {"LZMA", "method 14", packed_by_lzma},
     {"noise as deflate", "cannot be unpacked", deflate_of_noise},
     {"bomb", "no packing can reach", size_of_a_bomb},
-    {"tightly packed pickle", "more tightly", large_pickle},
+    {"larger pickle stated", "cannot be unpacked", large_pickle},
     {"entry beyond the end", "outside of it", packed_beyond},
     {"header beyond the end", "outside of it", header_beyond},
     {"header elsewhere", "contradict each other", header_of_another},

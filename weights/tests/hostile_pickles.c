@@ -100,10 +100,10 @@ static const struct row rows[] = {
     ROW("far put", P "Nr\xff\xff\xff\xff.", "beyond all bounds"),
     ROW("put of nothing", P "q\0.", "takes more values"),
     /* lengths */
-    ROW("long text", P "X\xff\xff\xff\xffw", "longer than 64 MiB"),
+    ROW("long text", P "X\xff\xff\xff\xffw", "longer than 16 MiB"),
     ROW("text beyond the end", P "X\xff\0\0\0w", "ends early"),
-    ROW("longer text", "\x80\4\x8d\xff\xff\xff\xff\xff\xff\xff\xffw", "longer than 64 MiB"),
-    ROW("long frame", "\x80\4\x95\xff\xff\xff\xff\xff\xff\xff\xff}.", "longer than 64 MiB"),
+    ROW("longer text", "\x80\4\x8d\xff\xff\xff\xff\xff\xff\xff\xffw", "longer than 16 MiB"),
+    ROW("long frame", "\x80\4\x95\xff\xff\xff\xff\xff\xff\xff\xff}.", "longer than 16 MiB"),
     ROW("frame beyond the end", "\x80\4\x95\xff\0\0\0\0\0\0\0}.", "ends early"),
     ROW("half a number", P "J\0\0", "ends early"),
     ROW("long beyond the end", P "\x8a\xff\0", "ends early"),
@@ -184,7 +184,7 @@ static const struct row rows[] = {
     ROW("name with a zero", P "}X\3\0\0\0a\0b" GOOD "s.", "no plain text"),
     ROW("reserved name", P "}X\14\0\0\0__metadata__" GOOD "s.", "no plain text"),
     ROW("name twice", P "}(" NAME GOOD NAME GOOD "u.", "two tensors are called w"),
-    ROW("name twice once stripped", P "}(" NAME GOOD "X\10\0\0\0module.w" GOOD "u.", "once \"module.\" is taken off"),
+    ROW("name twice once stripped", P "}(" NAME GOOD "X\10\0\0\0module.w" GOOD "u.", "once prefixes are taken off"),
     ROW("more after the end", IN_DICT(GOOD) "N.", "goes on after its end"),
 };
 
