@@ -2,6 +2,8 @@
 #include "eval/metrics.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 static const double z95 = 1.959963984540054; /* 97.5 % quantile of the normal distribution */
 
@@ -90,4 +92,45 @@ double t2t_deviation(const double *value, size_t count)
     for (size_t i = 0; i < count; i++) mean += value[i] / (double)count;
     for (size_t i = 0; i < count; i++) squares += (value[i] - mean) * (value[i] - mean);
     return sqrt(squares / (double)(count - 1));
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double quantile(const double *sorted, size_t count, double share)
+{
+    const double at = share * (double)(count - 1);
+    const size_t below = (size_t)at;
+    const size_t above = below + 1 < count ? below + 1 : below;
+    return sorted[below] + (at - (double)below) * (sorted[above] - sorted[below]);
+}
+
+static struct quartiles quartiles_of(double *values, size_t count)
+{
+    qsort(values, count, sizeof *values, compare_numbers);
+    return (struct quartiles){
+        quantile(values, count, 0.25), quantile(values, count, 0.5), quantile(values, count, 0.75)};
+}
+
+struct quartiles t2t_quartiles(const double *values, size_t count)
+{
+    double *copy = count ? malloc(count * sizeof *copy) : NULL;
+    if (!copy) return (struct quartiles){NAN, NAN, NAN};
+    memcpy(copy, values, count * sizeof *copy);
+    const struct quartiles quartiles = quartiles_of(copy, count);
+    free(copy);
+    return quartiles;
+}
+
+struct quartiles t2t_speedup(const double *reference_ms, const double *ms, size_t count)
+{
+    double *ratio = count ? malloc(count * sizeof *ratio) : NULL;
+    if (!ratio) return (struct quartiles){NAN, NAN, NAN};
+    for (size_t i = 0; i < count; i++) ratio[i] = reference_ms[i] / ms[i];
+    const struct quartiles quartiles = quartiles_of(ratio, count);
+    free(ratio);
+    return quartiles;
 }

@@ -33,4 +33,14 @@ struct interval t2t_paired_drop(size_t lost, size_t gained, size_t total);
 /* Standard deviation of a sample, n - 1; 0 for fewer than two values. */
 double t2t_deviation(const double *value, size_t count);
 
+struct quartiles {
+    double low, median, high;
+};
+
+/* Of count values, interpolated between neighbours; NaN when there are none. */
+struct quartiles t2t_quartiles(const double *values, size_t count);
+
+/* Of reference_ms / ms, pair by pair: above 1 the second is faster. */
+struct quartiles t2t_speedup(const double *reference_ms, const double *ms, size_t count);
+
 #endif

@@ -128,8 +128,8 @@ static enum t2t_status fail_standard_output(void)
         signal(SIGPIPE, SIG_DFL);
         raise(SIGPIPE);
     }
-    return t2t_fail(T2T_CANNOT_WRITE, "standard output cannot be written%s%s", errno ? ": " : "",
-        errno ? strerror(errno) : "");
+    return t2t_fail(
+        T2T_CANNOT_WRITE, "standard output cannot be written%s%s", errno ? ": " : "", errno ? strerror(errno) : "");
 }
 
 enum t2t_status t2t_output_write(const char *path, const char *text, size_t bytes)

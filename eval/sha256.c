@@ -28,15 +28,32 @@ static enum t2t_status add_file(EVP_MD_CTX *digest, const char *path)
     return status;
 }
 
+static enum t2t_status no_digest(void)
+{
+    return t2t_fail_memory("a checksum", 32);
+}
+
+static void write_hex(const unsigned char bytes[32], char text[T2T_SHA256_TEXT])
+{
+    for (size_t i = 0; i < 32; i++) snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+}
+
 enum t2t_status t2t_sha256_file(const char *path, char text[T2T_SHA256_TEXT])
 {
     unsigned char bytes[32];
     EVP_MD_CTX *digest = EVP_MD_CTX_new();
-    enum t2t_status status = digest && EVP_DigestInit_ex(digest, EVP_sha256(), NULL)
-                                 ? add_file(digest, path)
-                                 : t2t_fail_memory("a checksum", sizeof bytes);
-    if (!status && !EVP_DigestFinal_ex(digest, bytes, NULL)) status = t2t_fail_memory("a checksum", sizeof bytes);
+    enum t2t_status status =
+        digest && EVP_DigestInit_ex(digest, EVP_sha256(), NULL) ? add_file(digest, path) : no_digest();
+    if (!status && !EVP_DigestFinal_ex(digest, bytes, NULL)) status = no_digest();
     EVP_MD_CTX_free(digest);
-    for (size_t i = 0; i < sizeof bytes && !status; i++) snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+    if (!status) write_hex(bytes, text);
     return status;
+}
+
+enum t2t_status t2t_sha256_bytes(const void *data, size_t size, char text[T2T_SHA256_TEXT])
+{
+    unsigned char bytes[32];
+    if (!EVP_Digest(data, size, bytes, NULL, EVP_sha256(), NULL)) return no_digest();
+    write_hex(bytes, text);
+    return T2T_OK;
 }

@@ -250,12 +250,23 @@ const struct t2t_costs *t2t_session_costs(const struct t2t_session *session)
     return &session->costs;
 }
 
+/* Multiply-accumulates of a layer's products with weights, one image: qkv, proj, fc1, fc2. */
+static double product_macs(const struct t2t_config *config, size_t layer)
+{
+    const double tokens = (double)t2t_tokens(config, layer), in = (double)t2t_layer_in(config, layer);
+    const double width = (double)t2t_layer_width(config, layer), hidden = (double)t2t_layer_hidden(config, layer);
+    return tokens * width * (3 * in + width + 2 * hidden);
+}
+
 void t2t_session_reset_costs(struct t2t_session *session)
 {
     const struct t2t_config *config = t2t_model_config(session->model);
     struct t2t_costs *costs = &session->costs;
     memset(costs, 0, sizeof *costs);
     costs->layers = layer_count(session);
+    costs->macs =
+        (double)(t2t_tokens(config, TOKEN_LAYERS) - 1) * 9 * (double)config->token_dim * (double)config->embed_dim +
+        (double)config->embed_dim * (double)config->num_classes; /* project and head */
     for (size_t layer = 0; layer < costs->layers; layer++) {
         const struct attention_config *attention = &session->plan->layer[layer];
         const struct attention_shape shape = t2t_layer_shape(session->model, layer);
@@ -266,5 +277,6 @@ void t2t_session_reset_costs(struct t2t_session *session)
         if (layer < TOKEN_LAYERS && config->tokens_type == T2T_TOKENS_PERFORMER) /* phi(q), phi(k), two products */
             cost->attention_macs =
                 4.0 * (double)cost->tokens * (double)t2t_performer_features(config) * (double)config->token_dim;
+        costs->macs += cost->attention_macs + product_macs(config, layer);
     }
 }

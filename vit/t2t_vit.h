@@ -116,6 +116,7 @@ struct t2t_layer_cost {
 struct t2t_costs {
     size_t images;
     double seconds; /* whole forwards, wall clock */
+    double macs;    /* of one image under the plan in use: every product and attention */
     size_t layers;
     struct t2t_layer_cost layer[T2T_MAX_LAYERS];
 };

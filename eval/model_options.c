@@ -1,0 +1,69 @@
+/* From options to a loaded model and the preparation of its pictures. */
+#include "eval/model_options.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "eval/progress.h"
+#include "eval/weights_lookup.h"
+
+enum { DEFAULT_SIZE = 224 };
+
+enum t2t_status t2t_open_model(const struct model_options *options, struct t2t_model **model, char **path)
+{
+    enum t2t_status status = t2t_weights_find(path, options->weights);
+    if (status) return status;
+    const double begin = t2t_seconds();
+    status = t2t_model_load(model, options->model, *path);
+    if (status) {
+        free(*path);
+        *path = NULL;
+        return status;
+    }
+    t2t_detail("%s: %s, %.1f million parameters, loaded in %.2f s", *path, t2t_model_config(*model)->name,
+        1e-6 * (double)t2t_model_parameters(*model), t2t_seconds() - begin);
+    return T2T_OK;
+}
+
+static enum t2t_status read_triple(const char *option, const char *text, double minimum, float values[3])
+{
+    if (!text) return T2T_OK;
+    char copy[128];
+    if (strlen(text) < sizeof copy) {
+        strcpy(copy, text);
+        char *rest = copy;
+        size_t count = 0;
+        for (const char *word; count < 3 && (word = strsep(&rest, ",")); count++) {
+            double value;
+            if (!t2t_parse_real(word, minimum, 1000, &value)) break;
+            values[count] = (float)value;
+        }
+        if (count == 3 && !rest) return T2T_OK;
+    }
+    return t2t_fail(T2T_BAD_USAGE, "--%s \"%s\": expected three numbers, as in 0.485,0.456,0.406", option, text);
+}
+
+enum t2t_status t2t_choose_preprocess(
+    const struct model_options *options, const struct t2t_model *model, struct t2t_preprocess *preprocess)
+{
+    static const struct t2t_input_config timm = {
+        .crop_pct = 0.9, .interpolation = "bicubic", .mean = {0.485F, 0.456F, 0.406F}, .std = {0.229F, 0.224F, 0.225F}};
+    const struct t2t_input_config *input = model ? t2t_model_input(model) : &timm;
+    *preprocess = (struct t2t_preprocess){
+        .image_size = model ? t2t_model_config(model)->image_size : DEFAULT_SIZE,
+        .crop_pct = options->crop_pct > 0 ? options->crop_pct : input->crop_pct,
+        .interpolation = strcmp(input->interpolation, "bilinear") == 0 ? T2T_BILINEAR : T2T_BICUBIC,
+        .strict = options->strict,
+    };
+    memcpy(preprocess->mean, input->mean, sizeof preprocess->mean);
+    memcpy(preprocess->std, input->std, sizeof preprocess->std);
+    if (options->interpolation >= 0) preprocess->interpolation = (enum t2t_interpolation)options->interpolation;
+    if (options->image_size && model && options->image_size != preprocess->image_size)
+        return t2t_fail(T2T_BAD_MODEL,
+            "--img-size %zu: the positions of these weights are for %zu px; "
+            "t2tvit-convert --resize-pos-embed %zu makes others",
+            options->image_size, preprocess->image_size, options->image_size);
+    if (options->image_size) preprocess->image_size = options->image_size;
+    const enum t2t_status status = read_triple("mean", options->mean, -1000, preprocess->mean);
+    return status ? status : read_triple("std", options->std, 1e-6, preprocess->std);
+}

@@ -1,0 +1,57 @@
+/* Which weights, and how pictures are prepared for them: options that every program with a model has. */
+#ifndef T2T_EVAL_MODEL_OPTIONS_H
+#define T2T_EVAL_MODEL_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "eval/options.h"
+#include "loaders/preprocess.h"
+#include "vit/t2t_vit.h"
+
+struct model_options {
+    const char *weights, *model; /* NULL: looked for, told by the file */
+    size_t image_size;           /* 0: the model's */
+    double crop_pct;             /* 0: the model's */
+    int interpolation;           /* enum t2t_interpolation, -1: the model's */
+    const char *mean, *std;      /* "R,G,B", NULL: the model's */
+    bool strict;
+    size_t threads; /* 0: all that may be used */
+};
+
+#define MODEL_OPTIONS_DEFAULT                                                                                          \
+    {                                                                                                                  \
+        .interpolation = -1                                                                                            \
+    }
+
+/* The rows of a tool's table that fill a struct model_options. */
+#define MODEL_OPTION_ROWS(options)                                                                                     \
+    {.type = OPTION_SECTION, .help = "Model:"},                                                                        \
+        {OPTION_TEXT, 'w', "weights", "FILE",                                                                          \
+            "safetensors; else $T2TVIT_WEIGHTS, else t2tvit/default.safetensors\n"                                     \
+            "in $XDG_DATA_HOME or ~/.local/share",                                                                     \
+            &(options)->weights, 0, 0},                                                                                \
+        {OPTION_TEXT, 0, "model", "NAME", "t2t_vit_14 ..., where the file does not say it", &(options)->model, 0, 0},  \
+        {OPTION_NUMBER, 't', "threads", "N", "threads of the network (all processors that may be used)",               \
+            &(options)->threads, 1, 4096},                                                                             \
+        {.type = OPTION_SECTION, .help = "Preparing pictures (as the weights file says, else timm's evaluation):"},    \
+        {OPTION_NUMBER, 0, "img-size", "N", "side of the square that the network sees", &(options)->image_size, 16,    \
+            4096},                                                                                                     \
+        {OPTION_REAL, 0, "crop-pct", "F", "resize the shorter side to img-size / F (0.9)", &(options)->crop_pct, 0.05, \
+            1},                                                                                                        \
+        {OPTION_CHOICE, 0, "interpolation", "bicubic|bilinear", "both antialiased, as Pillow's",                       \
+            &(options)->interpolation, 0, 0},                                                                          \
+        {OPTION_TEXT, 0, "mean", "R,G,B", "subtracted from values of 0 to 1", &(options)->mean, 0, 0},                 \
+        {OPTION_TEXT, 0, "std", "R,G,B", "then divided by", &(options)->std, 0, 0},                                    \
+    {                                                                                                                  \
+        OPTION_SWITCH, 0, "strict", NULL, "refuse pictures whose decoder warned", &(options)->strict, 0, 0             \
+    }
+
+/* Finds and loads the weights. *path (to be freed) is the file. */
+enum t2t_status t2t_open_model(const struct model_options *options, struct t2t_model **model, char **path);
+
+/* How pictures become the input of `model`; for NULL, timm's evaluation at 224 px. */
+enum t2t_status t2t_choose_preprocess(
+    const struct model_options *options, const struct t2t_model *model, struct t2t_preprocess *preprocess);
+
+#endif

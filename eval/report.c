@@ -1,0 +1,206 @@
+/* Formats of reports, and the table for people. */
+#include "eval/report.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "eval/metrics.h"
+#include "eval/table.h"
+
+enum { SMALL_SAMPLE = 1000 };
+
+enum t2t_status t2t_report_format_of(const char *path, enum report_format *format)
+{
+    static const struct {
+        const char *ending;
+        enum report_format format;
+    } endings[] = {{".json", REPORT_JSON}, {".csv", REPORT_CSV}, {".md", REPORT_MARKDOWN}, {".txt", REPORT_TABLE}};
+    const char *dot = strrchr(path, '.');
+    for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++)
+        if (strcmp(dot, endings[i].ending) == 0) {
+            *format = endings[i].format;
+            return T2T_OK;
+        }
+    return t2t_fail(T2T_BAD_USAGE, "--output \"%s\": its ending says no format; known are .json .csv .md .txt", path);
+}
+
+enum t2t_status t2t_report_text(const struct report *report, enum report_format format, char **text, size_t *bytes)
+{
+    *text = NULL;
+    FILE *out = open_memstream(text, bytes);
+    bool written = out != NULL;
+    if (written && format == REPORT_JSON)
+        written = t2t_report_json(report, out);
+    else if (written && format == REPORT_CSV)
+        written = t2t_report_csv(report, out);
+    else if (written)
+        written = t2t_report_table(report, out, format == REPORT_MARKDOWN);
+    if (out && fclose(out) != 0) written = false;
+    if (written) return T2T_OK;
+    free(*text);
+    *text = NULL;
+    return t2t_fail_memory("the report", 1 << 16);
+}
+
+struct seed_summary t2t_summarise_seeds(const struct evaluation *evaluation, size_t first)
+{
+    const struct attention_runs *runs = evaluation->runs;
+    struct seed_summary summary = {.first = first};
+    while (first + summary.count < runs->count && runs->run[first + summary.count].method == runs->run[first].method)
+        summary.count++;
+    double *top1 = calloc(summary.count, sizeof *top1);
+    const double images = (double)evaluation->images, count = (double)summary.count;
+    for (size_t i = 0; i < summary.count; i++) {
+        const struct run_result *result = &evaluation->result[first + i];
+        summary.top1 += (double)result->correct1 / images / count;
+        summary.top5 += (double)result->correct5 / images / count;
+        summary.agreed += (double)result->agreed / images / count;
+        summary.lost += (double)result->lost / count;
+        summary.gained += (double)result->gained / count;
+        if (top1) top1[i] = (double)result->correct1 / images;
+    }
+    summary.top1_sd = top1 ? t2t_deviation(top1, summary.count) : NAN;
+    free(top1);
+    return summary;
+}
+
+/* ---- the table ---- */
+
+static void heading(struct table *table, bool labelled, const char *reference)
+{
+    t2t_table_cell(table, "attention");
+    if (labelled) {
+        t2t_table_cell(table, "top-1 %% [95 %% CI]");
+        t2t_table_cell(table, "top-5 %%");
+        t2t_table_cell(table, "lost/gained vs %s", reference);
+        t2t_table_cell(table, "p");
+    }
+    t2t_table_cell(table, "same answer %%");
+    t2t_table_cell(table, "layer 1 ms");
+    t2t_table_cell(table, "ratio");
+    t2t_table_cell(table, "forward img/s");
+    t2t_table_cell(table, "ratio");
+    t2t_table_cell(table, "GMAC");
+}
+
+/* "2.31x", "0.54x (slower)" */
+static void ratio_cell(struct table *table, const double *reference_ms, const double *ms, size_t batches, bool own)
+{
+    const double ratio = t2t_speedup(reference_ms, ms, batches).median;
+    if (own || !isfinite(ratio))
+        t2t_table_cell(table, "-");
+    else
+        t2t_table_cell(table, "%.2fx%s", ratio, ratio < 0.995 ? " (slower)" : "");
+}
+
+static void accuracy_cells(struct table *table, const struct evaluation *evaluation, size_t run)
+{
+    const struct run_result *result = &evaluation->result[run];
+    const struct interval interval = t2t_wilson(result->correct1, evaluation->images);
+    const double images = (double)evaluation->images;
+    t2t_table_cell(
+        table, "%.2f [%.2f, %.2f]", 100 * (double)result->correct1 / images, 100 * interval.low, 100 * interval.high);
+    t2t_table_cell(table, "%.2f", 100 * (double)result->correct5 / images);
+    if (run == evaluation->runs->reference) {
+        t2t_table_cell(table, "-");
+        t2t_table_cell(table, "-");
+        return;
+    }
+    const double p = t2t_mcnemar(result->lost, result->gained);
+    t2t_table_cell(table, "%zu/%zu", result->lost, result->gained);
+    t2t_table_cell(table, p < 0.001 ? "<0.001" : "%.3f", p);
+}
+
+static void run_row(struct table *table, const struct evaluation *evaluation, size_t run)
+{
+    const struct run_result *result = &evaluation->result[run];
+    const struct run_result *reference = &evaluation->result[evaluation->runs->reference];
+    const bool own = run == evaluation->runs->reference;
+    t2t_table_cell(table, "%s", evaluation->runs->run[run].name);
+    if (evaluation->labelled) accuracy_cells(table, evaluation, run);
+    if (own)
+        t2t_table_cell(table, "-");
+    else
+        t2t_table_cell(table, "%.2f", 100 * (double)result->agreed / (double)evaluation->images);
+    t2t_table_cell(table, "%.3f", t2t_quartiles(result->layer1_ms, evaluation->batches).median);
+    ratio_cell(table, reference->layer1_ms, result->layer1_ms, evaluation->batches, own);
+    t2t_table_cell(table, "%.2f", 1e3 / t2t_quartiles(result->forward_ms, evaluation->batches).median);
+    ratio_cell(table, reference->forward_ms, result->forward_ms, evaluation->batches, own);
+    t2t_table_cell(table, "%.3f", 1e-9 * result->macs);
+}
+
+static void summary_row(struct table *table, const struct evaluation *evaluation, struct seed_summary summary)
+{
+    t2t_table_cell(table, "%s, mean of %zu", evaluation->runs->run[summary.first].method->name, summary.count);
+    if (evaluation->labelled) {
+        t2t_table_cell(table, "%.2f (sd %.2f)", 100 * summary.top1, 100 * summary.top1_sd);
+        t2t_table_cell(table, "%.2f", 100 * summary.top5);
+        t2t_table_cell(table, "%.1f/%.1f", summary.lost, summary.gained);
+        t2t_table_cell(table, "-");
+    }
+    t2t_table_cell(table, "%.2f", 100 * summary.agreed);
+    for (size_t i = 0; i < 5; i++) t2t_table_cell(table, "-");
+}
+
+static void print_card(const struct report *report, FILE *out)
+{
+    const struct evaluation *evaluation = report->evaluation;
+    const struct t2t_config *config = t2t_model_config(evaluation->model);
+    const struct t2t_preprocess *preprocess = report->preprocess;
+    fprintf(out, "dataset   %s: %zu of %zu pictures, %zu classes present, layout %s, labels %s\n", report->data,
+        evaluation->images, evaluation->pictures->total, evaluation->pictures->classes_present,
+        evaluation->pictures->layout, evaluation->pictures->label_kind);
+    fprintf(out, "model     %s (%s), %.1f M parameters, %zu px, crop %.4g %s, float32; %s\n", config->name,
+        report->weights, 1e-6 * (double)t2t_model_parameters(evaluation->model), config->image_size,
+        preprocess->crop_pct, preprocess->interpolation == T2T_BILINEAR ? "bilinear" : "bicubic", evaluation->device);
+    fprintf(out, "attention replaced in %s; batch %zu\n\n", evaluation->runs->layers, evaluation->options.batch);
+}
+
+static void print_notes(const struct report *report, FILE *out, const char *begin)
+{
+    const struct evaluation *evaluation = report->evaluation;
+    const double images = (double)evaluation->images;
+    double forward = 0;
+    for (size_t i = 0; i < evaluation->runs->count; i++) forward += evaluation->result[i].forward_seconds;
+    if (evaluation->signal)
+        fprintf(out, "%sinterrupted: %zu of %zu pictures, the rest was not seen\n", begin, evaluation->images,
+            evaluation->pictures->count);
+    if (evaluation->decode_seconds > 0)
+        fprintf(out,
+            "%sa picture: decode %.2f ms, resize %.2f ms (on %zu thread%s, %s), forward of all attentions %.2f ms, "
+            "waiting for pictures %.2f ms; %.2f pictures/s in all%s\n",
+            begin, 1e3 * evaluation->decode_seconds / images, 1e3 * evaluation->resize_seconds / images,
+            report->workers, report->workers == 1 ? "" : "s",
+            report->overlap ? "while the network runs" : "while the network waits", 1e3 * forward / images,
+            1e3 * evaluation->wait_seconds / images, images / evaluation->wall_seconds,
+            evaluation->wait_seconds > forward ? ", limited by decoding: compare the forward column" : "");
+    fprintf(out, "%stimes are medians of %zu batches, ratios those of the batches' own ratios to %s\n", begin,
+        evaluation->batches, evaluation->runs->run[evaluation->runs->reference].name);
+    if (evaluation->labelled && evaluation->images < SMALL_SAMPLE)
+        fprintf(out, "%sfew pictures: mind the intervals\n", begin);
+    if (evaluation->warned)
+        fprintf(out, "%s%zu pictures were used although their decoder warned\n", begin, evaluation->warned);
+    if (evaluation->skipped_count)
+        fprintf(out, "%s%zu pictures could not be used:\n", begin, evaluation->skipped_count);
+    for (size_t i = 0; i < evaluation->skipped_count; i++)
+        fprintf(out, "%s  %s\n", begin, evaluation->skipped[i].reason);
+}
+
+bool t2t_report_table(const struct report *report, FILE *out, bool markdown)
+{
+    const struct evaluation *evaluation = report->evaluation;
+    const char *reference = evaluation->runs->run[evaluation->runs->reference].name;
+    struct table table = {.columns = evaluation->labelled ? 11 : 7};
+    heading(&table, evaluation->labelled, reference);
+    for (size_t run = 0; run < evaluation->runs->count;) {
+        const struct seed_summary summary = t2t_summarise_seeds(evaluation, run);
+        for (size_t i = 0; i < summary.count; i++, run++) run_row(&table, evaluation, run);
+        if (summary.count > 1) summary_row(&table, evaluation, summary);
+    }
+    if (!markdown) print_card(report, out);
+    const bool printed = t2t_table_print(&table, out, markdown);
+    fputc('\n', out);
+    print_notes(report, out, markdown ? "- " : "note      ");
+    return printed;
+}
