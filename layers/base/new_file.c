@@ -82,6 +82,7 @@ enum t2t_status t2t_new_file_begin(struct t2t_new_file *file, const char *path)
 {
     *file = (struct t2t_new_file){.path = path, .descriptor = -1};
     struct stat there;
+    if (*path == '\0') return t2t_fail(T2T_CANNOT_WRITE, "the name of a file to write is empty");
     if (stat(path, &there) == 0 && !S_ISREG(there.st_mode))
         return t2t_fail(T2T_CANNOT_WRITE, "%s: is a folder or device, expected the name of a file", path);
     hold_signals(&file->before);
