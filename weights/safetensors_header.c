@@ -5,6 +5,7 @@
  */
 #include "weights/safetensors_header.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -138,10 +139,11 @@ enum t2t_status t2t_safetensors_header(
     *data_begins = LENGTH_BYTES + length;
     struct reader reader = {.path = path, .descriptor = descriptor, .at = LENGTH_BYTES, .end = LENGTH_BYTES + end};
     json_error_t error;
+    errno = 0;
     *header = json_load_callback(read_block, &reader, JSON_REJECT_DUPLICATES, &error);
     if (*header) return T2T_OK;
     if (reader.status) return reader.status;
-    if (json_error_code(&error) == json_error_out_of_memory) return t2t_fail_memory("the header", length);
+    if (errno == ENOMEM) return t2t_fail_memory("the header", length);
     const bool duplicate = json_error_code(&error) == json_error_duplicate_key;
     return t2t_fail(T2T_BAD_MODEL, "%s: the header is not valid JSON at byte %d: %.200s%s", path, error.position,
         error.text, duplicate ? " (a name may occur only once)" : "");

@@ -1,4 +1,5 @@
 /* Writing safetensors: whole or not at all. */
+#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,13 +38,15 @@ static enum t2t_status add(const char *path, json_t *to, const char *name, json_
         return t2t_fail(T2T_CANNOT_WRITE, "%s: cannot hold two entries of the name %.200s", path, name);
     }
     if (json_object_set_new(to, name, value) == 0) return T2T_OK;
-    return t2t_fail(T2T_CANNOT_WRITE, "%s: entry %.200s cannot be written: not UTF-8, or out of memory", path, name);
+    if (errno == ENOMEM) return t2t_fail_memory("the header", 64);
+    return t2t_fail(T2T_CANNOT_WRITE, "%s: entry %.200s cannot be written: it is not UTF-8", path, name);
 }
 
 static enum t2t_status make_header(const char *path, const struct t2t_tensor *tensors, size_t count,
     const struct t2t_metadata *metadata, size_t metadata_count, json_t *header)
 {
     enum t2t_status status = T2T_OK;
+    errno = 0; /* nothing else tells what is no text from what found no memory */
     if (metadata_count) {
         json_t *pairs = json_object();
         status = add(path, header, "__metadata__", pairs);

@@ -3,6 +3,7 @@
  */
 #include <archive.h>
 #include <archive_entry.h>
+#include <errno.h>
 #include <locale.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@ static enum t2t_status bad(const struct torch_stream *stream, const char *what)
 
 static enum t2t_status archive_failed(const struct torch_stream *stream, struct archive *archive)
 {
+    if (archive_errno(archive) == ENOMEM) return t2t_fail_memory("unpacking a zip archive", BLOCK_BYTES);
     const char *why = archive_error_string(archive);
     return t2t_fail(T2T_BAD_MODEL, "%s: the zip archive cannot be unpacked (%s); it is damaged, fetch it again",
         stream->path, why ? why : "no reason given");
