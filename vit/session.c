@@ -1,6 +1,7 @@
 /* Opening a session: choosing the device, packing weights, planning memory. Everything that can fail, fails here. */
 #include "vit/session.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -239,6 +240,7 @@ const char *t2t_session_describe(const struct t2t_session *session)
 
 void t2t_session_use(struct t2t_session *session, size_t plan)
 {
+    assert(plan < session->plan_count);
     session->plan = &session->plans[plan];
     t2t_session_reset_costs(session);
 }

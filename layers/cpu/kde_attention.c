@@ -132,8 +132,15 @@ static void times_gram(const struct attention_kernels *kernels, const float *v, 
     kernels->gram_times(v, stride, keys, dim, narrow, narrow + dim + 1, out);
 }
 
+/* A direction that no weights were trained to avoid: the fractions of multiples of the golden ratio, less a half. */
+static double spread_out(size_t c)
+{
+    return (double)((uint32_t)(c + 1) * UINT32_C(2654435769)) * 0x1p-32 - 0.5;
+}
+
 /* Operator norm of W = [V, 1] by Lanczos' method on W^T W, every step made orthogonal to all before. It begins with the
- * sum of W's rows and its longest row, so that neither a common direction nor a single huge value is missed.
+ * sum of W's rows, its longest row and a fixed direction, each of length one, so that neither a common direction nor a
+ * single huge value is missed, nor a strong direction along which rows cancel.
  * `tolerance` is that of the norm, relative: the last step must have changed it by less than a quarter. */
 static double operator_norm(const struct attention_kernels *kernels, const float *v, size_t stride, size_t keys,
     size_t dim, size_t longest, double tolerance, double *vectors)
@@ -150,7 +157,9 @@ static double operator_norm(const struct attention_kernels *kernels, const float
     const double length = norm_of(next, width);
     for (size_t c = 0; c < width; c++) basis[c] = c < dim ? (double)v[longest * stride + c] : 1;
     const double longest_length = norm_of(basis, width);
-    for (size_t c = 0; c < width; c++) basis[c] = basis[c] / longest_length + next[c] / length;
+    const double spread_length = sqrt((double)width / 12);
+    for (size_t c = 0; c < width; c++)
+        basis[c] = basis[c] / longest_length + next[c] / length + spread_out(c) / spread_length;
     const double start = norm_of(basis, width);
     for (size_t c = 0; c < width; c++) basis[c] /= start;
 
@@ -198,7 +207,7 @@ void t2t_kde_cumulate(const float *probability, size_t keys, uint64_t *cumulativ
     uint64_t sum = 0;
     for (size_t j = 0; j < keys; j++) {
         const double units = (double)probability[j] * 0x1p32;
-        sum += units >= 1 ? (uint64_t)(units + 0.5) : 1; /* NaN counts as 1 too */
+        sum += units >= 1 ? (uint64_t)(fmin(units, 0x1p32) + 0.5) : 1; /* NaN counts as 1 too */
         cumulative[j] = sum;
     }
 }

@@ -111,16 +111,18 @@ static void run(const struct t2t_model *of, const struct t2t_plan *plan, size_t 
     t2t_session_close(session);
 }
 
-static double deviation(float a[BATCH][CLASSES], float b[BATCH][CLASSES])
+/* Largest difference over the standard deviation of what is wanted. */
+static double deviation(float found[BATCH][CLASSES], float wanted[BATCH][CLASSES])
 {
+    const float *a = &found[0][0], *b = &wanted[0][0];
     double largest = 0, mean = 0, squares = 0;
     for (size_t i = 0; i < BATCH * CLASSES; i++) {
-        const double difference = fabs((double)a[0][i] - (double)b[0][i]);
+        const double difference = fabs((double)a[i] - (double)b[i]);
         if (!(difference <= largest)) largest = difference;
-        mean += (double)b[0][i] / (BATCH * CLASSES);
+        mean += (double)b[i] / (BATCH * CLASSES);
     }
     for (size_t i = 0; i < BATCH * CLASSES; i++)
-        squares += ((double)b[0][i] - mean) * ((double)b[0][i] - mean) / (BATCH * CLASSES);
+        squares += ((double)b[i] - mean) * ((double)b[i] - mean) / (BATCH * CLASSES);
     return largest / sqrt(squares);
 }
 

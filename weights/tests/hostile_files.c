@@ -499,8 +499,9 @@ bool hostile_legacy(size_t index, struct hostile *hostile)
 
 bool hostile_case(size_t index, struct hostile *hostile)
 {
-    bool (*const kinds[])(size_t, struct hostile *) = {hostile_pickle, hostile_archive, hostile_legacy};
-    for (size_t i = 0; i < 3; i++) {
+    bool (*const kinds[])(size_t, struct hostile *) = {
+        hostile_pickle, hostile_archive, hostile_legacy, hostile_global, hostile_instruction, hostile_bomb};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         if (kinds[i](index, hostile)) return true;
         size_t count = 0;
         struct hostile skipped;
