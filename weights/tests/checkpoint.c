@@ -225,37 +225,8 @@ static void refuses_hostile_files(void **state)
             fail_msg("%s: status %d, \"%s\" does not say \"%s\"", hostile.name, status, sentence, hostile.word);
         if (seconds > 1) fail_msg("%s: refused after %.1f s", hostile.name, seconds);
     }
-    assert_true(count >= 150);
+    assert_true(count >= 600);
     print_message("%zu hostile files refused\n", count);
-}
-
-/* A pickle of many values in few bytes of file stops at its bounds, not at the machine's. */
-static void bounds(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *begin, *repeated, *word;
-        size_t times;
-    } cases[] = {
-        {"\x80\2", "N", "more values than any checkpoint", 2000000},
-        {"\x80\2", "(", "more values than any checkpoint", 2000000},
-        {"\x80\2N", "\x85", "more values than any checkpoint", 2000000},
-        {"\x80\2]q1", "h1a", "more values than any checkpoint", 2000000},
-        {"\x80\2N", "q1", "ends early", 3000000},
-        {"\x80\2N", "(1", "ends early", 3000000},
-        {"\x80\2", "]", "more values than any checkpoint", 2000000},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct bytes pickle = {0}, file = {0};
-        bytes_add(&pickle, cases[i].begin, strlen(cases[i].begin));
-        for (size_t j = 0; j < cases[i].times; j++) bytes_add(&pickle, cases[i].repeated, strlen(cases[i].repeated));
-        zip_archive(&file, &(const struct zip_part){"a/data.pkl", pickle.data, pickle.size}, 1);
-        bytes_save(&file, path);
-        bytes_free(&pickle);
-        bytes_free(&file);
-        assert_int_equal(open_and_load(path), T2T_BAD_MODEL);
-        if (!strstr(t2t_last_error(), cases[i].word)) fail_msg("%s", t2t_last_error());
-    }
 }
 
 /* Whatever single byte of a small checkpoint changes, or wherever it is cut: an answer, never a crash. */
@@ -298,7 +269,6 @@ int main(void)
         cmocka_unit_test(strips_the_prefix_that_is_asked_for),
         cmocka_unit_test(loads_what_is_wanted),
         cmocka_unit_test(refuses_hostile_files),
-        cmocka_unit_test(bounds),
         cmocka_unit_test(every_byte_changed),
     };
     return cmocka_run_group_tests(tests, make_file, remove_file);
