@@ -92,6 +92,7 @@ static void metadata_and_positions(void **state)
     EXPECT(0, "224 px", "--resize-pos-embed", "224", "-f", "-n", run_out, run_in);
     EXPECT(2, "multiple of 16", "--resize-pos-embed", "100", TINY, run_out);
     EXPECT(2, "KEY=VALUE", "--metadata", "novalue", "-f", TINY, run_out);
+    EXPECT(2, "without control characters", "--metadata", "note=\x1b[2J", "-f", TINY, run_out);
     EXPECT(2, "cannot be given", "--metadata", "num_heads=4", "-f", TINY, run_out);
     unlink(run_out);
 }
@@ -200,6 +201,63 @@ static void odd_weights(void **state)
     assert_int_equal(run_files_in_folder(), 0);
 }
 
+/* mmpretrain's names, and those of a network within a module, for the tiny network's. */
+static char other_names[64][96];
+
+static void replace_text(char *name, const char *from, const char *to)
+{
+    char *at = strstr(name, from), rest[96];
+    if (!at) return;
+    snprintf(rest, sizeof rest, "%s", at + strlen(from));
+    snprintf(at, sizeof rest - (size_t)(at - name), "%s%s", to, rest);
+}
+
+static void name_as(struct t2t_tensor *tensors, size_t count, const char *prefix, const char *const rows[][2])
+{
+    for (size_t i = 0; i < count; i++) {
+        const bool head = strncmp(tensors[i].name, "head.", 5) == 0;
+        snprintf(other_names[i], sizeof *other_names, "%s%s", head ? "" : prefix, tensors[i].name);
+        for (size_t j = 0; rows[j][0]; j++) replace_text(other_names[i], rows[j][0], rows[j][1]);
+        tensors[i].name = other_names[i];
+    }
+}
+
+static void name_as_mmpretrain(struct t2t_tensor *tensors, size_t *count)
+{
+    static const char *const rows[][2] = {{".blocks.", ".encoder."}, {".norm1.", ".ln1."}, {".norm2.", ".ln2."},
+        {".mlp.fc1.", ".ffn.layers.0.0."}, {".mlp.fc2.", ".ffn.layers.1."}, {"head.", "head.layers.head."},
+        {NULL, NULL}};
+    name_as(tensors, *count, "backbone.", rows);
+}
+static void name_as_part(struct t2t_tensor *tensors, size_t *count)
+{
+    static const char *const rows[][2] = {{"head.", "classifier."}, {NULL, NULL}};
+    name_as(tensors, *count, "student.model.", rows);
+}
+static void name_two_alike(struct t2t_tensor *tensors, size_t *count)
+{
+    static const char *const rows[][2] = {{".blocks.0.norm1.weight", ".blocks.0.ln1.weight"},
+        {".blocks.0.norm2.weight", ".encoder.0.ln1.weight"}, {NULL, NULL}};
+    name_as(tensors, *count, "backbone.", rows);
+}
+
+static void names_of_other_code_bases(void **state)
+{
+    (void)state;
+    void (*const namings[])(struct t2t_tensor *, size_t *) = {name_as_mmpretrain, name_as_part};
+    for (size_t i = 0; i < 2; i++) {
+        save_changed(namings[i]);
+        EXPECT(0, "names      rewritten to those of the official code", "--num-heads", "3", run_in, run_out);
+        EXPECT(0, "equal: 52 tensors", "--verify", run_out, TINY);
+        EXPECT(0, "equal: 52 tensors", "--verify", run_in, TINY);
+        unlink(run_out);
+    }
+    save_changed(name_two_alike);
+    EXPECT(4, "two tensors are called blocks.0.norm1.weight", "--num-heads", "3", run_in, run_out);
+    unlink(run_in);
+    assert_int_equal(run_files_in_folder(), 0);
+}
+
 /* ---- where to ---- */
 
 static void targets(void **state)
@@ -262,6 +320,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(metadata_and_positions),
         cmocka_unit_test(models),
         cmocka_unit_test(odd_weights),
+        cmocka_unit_test(names_of_other_code_bases),
         cmocka_unit_test(targets),
         cmocka_unit_test(installs),
         cmocka_unit_test(usage),

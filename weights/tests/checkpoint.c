@@ -150,6 +150,26 @@ static void writer_round_trip_of_every_dtype(void **state)
     }
 }
 
+/* Archives that were packed anew: deflated, sizes behind the data, a folder with a name of its own. */
+static void archives_of_other_writers(void **state)
+{
+    (void)state;
+    static float numbers[20000];
+    for (size_t i = 0; i < 20000; i++) numbers[i] = (float)(i % 77);
+    const struct t2t_tensor tensor = {.name = "w", .rank = 2, .shape = {200, 100}, .elements = 20000, .data = numbers};
+    zip_writer *const writers[] = {zip_archive, zip_stored_stream, zip_deflated_stream};
+    static const char *const tops[] = {"archive", "81.5 T2T ViT.pth", "mod\xc3\xa8le", ".."};
+    for (size_t i = 0; i < 12; i++) {
+        struct bytes file = {0};
+        torch_zip_by(writers[i / 4], tops[i % 4], &file, &tensor, 1, (struct torch_form){0});
+        bytes_save(&file, path);
+        bytes_free(&file);
+        struct t2t_checkpoint *checkpoint = loaded(path, (struct t2t_checkpoint_options){0});
+        assert_memory_equal(t2t_checkpoint_at(checkpoint, 0)->data, numbers, sizeof numbers);
+        t2t_checkpoint_close(checkpoint);
+    }
+}
+
 static void strips_the_prefix_that_is_asked_for(void **state)
 {
     (void)state;
@@ -266,6 +286,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_forms),
         cmocka_unit_test(writer_round_trip_of_every_dtype),
+        cmocka_unit_test(archives_of_other_writers),
         cmocka_unit_test(strips_the_prefix_that_is_asked_for),
         cmocka_unit_test(loads_what_is_wanted),
         cmocka_unit_test(refuses_hostile_files),

@@ -1,4 +1,5 @@
 /* Files that would cost much more than they are: each must be refused within the bounds of a second and 64 MB. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "weights/tests/hostile.h"
@@ -39,9 +40,25 @@ static const struct row rows[] = {
 };
 enum { ZIPPED = 11 };
 
+/* An entry that no tensor needs and whose checksum would be checked all the same. */
+static void deflated_zeros(struct bytes *file)
+{
+    const size_t bytes = (size_t)100 << 20;
+    unsigned char *zeros = calloc(bytes, 1);
+    if (!zeros) abort();
+    const struct zip_part parts[] = {{"a/data.pkl", "\x80\2}.", 4}, {"a/data/0", zeros, bytes}};
+    zip_deflated_stream(file, parts, 2);
+    free(zeros);
+}
+
 bool hostile_bomb(size_t index, struct hostile *hostile)
 {
-    if (index >= sizeof rows / sizeof *rows) return false;
+    if (index == sizeof rows / sizeof *rows) {
+        *hostile = (struct hostile){.name = "deflated zeros", .word = "more than 20 times its size"};
+        deflated_zeros(&hostile->file);
+        return true;
+    }
+    if (index > sizeof rows / sizeof *rows) return false;
     const struct row *row = &rows[index];
     *hostile = (struct hostile){.word = row->word};
     strcpy(hostile->name, row->name);
