@@ -195,7 +195,7 @@ enum t2t_status t2t_input_captured(struct attention_input *input, const struct t
         .plans = &plan,
         .plan_count = 1,
         .attention_observer = capture_call,
-        .attention_observer_context = &capture};
+        .observer_context = &capture};
     struct t2t_session *session;
     status = t2t_session_open(&session, model, &options);
     float *logits = malloc(source->batch * config->num_classes * sizeof *logits);

@@ -23,7 +23,8 @@ struct request {
     uint64_t seed[MOST_SEEDS];
     size_t seeds;
     bool replaced[T2T_MAX_LAYERS];
-    struct layer_values samples, bucket, projections;
+    struct layer_values samples, bucket, projections, pilot, sample_groups;
+    const struct attention_options *options;
     struct attention_settings settings, points;
 };
 
@@ -88,11 +89,24 @@ static enum t2t_status read_values(
 
 /* ---- plans ---- */
 
-static void apply_kde_options(struct attention_config *config, const struct request *request, size_t group)
+/* KDEformer's options for one layer: the preset's, then what was asked for. */
+static struct attention_config kdeformer_config(
+    const struct request *request, const struct t2t_model *model, size_t layer)
 {
-    if (request->samples.given[group]) config->samples = request->samples.value[group];
-    if (request->bucket.given[group]) config->bucket = request->bucket.value[group];
-    if (request->projections.given[group]) config->projections = request->projections.value[group];
+    const struct attention_options *options = request->options;
+    const size_t group = group_of(layer);
+    struct attention_config config = options->kde_preset == KDE_PRESET_PUBLISHED
+                                         ? t2t_kdeformer_published(model, layer)
+                                         : t2t_attention_defaults(model, ATTENTION_KDEFORMER, layer);
+    if (request->samples.given[group]) config.samples = request->samples.value[group];
+    if (request->bucket.given[group]) config.bucket = request->bucket.value[group];
+    if (request->projections.given[group]) config.projections = request->projections.value[group];
+    if (request->pilot.given[group]) config.pilot = request->pilot.value[group];
+    if (request->sample_groups.given[group]) config.sample_groups = request->sample_groups.value[group];
+    if (t2t_option_given(&options->kde_sampling)) config.sampling = (enum kde_sampling)options->kde_sampling;
+    if (t2t_option_given(&options->kde_probability))
+        config.probability = (enum kde_probability)options->kde_probability;
+    return config;
 }
 
 static enum t2t_status build_plan(struct t2t_plan *plan, const struct request *request,
@@ -106,8 +120,9 @@ static enum t2t_status build_plan(struct t2t_plan *plan, const struct request *r
     if (method->kind == ATTENTION_EXACT) return T2T_OK;
     for (size_t layer = 0; layer < layers && !status; layer++) {
         if (!request->replaced[layer]) continue;
-        struct attention_config config = t2t_attention_defaults(model, method->kind, layer);
-        if (method->kind == ATTENTION_KDEFORMER) apply_kde_options(&config, request, group_of(layer));
+        struct attention_config config = method->kind == ATTENTION_KDEFORMER
+                                             ? kdeformer_config(request, model, layer)
+                                             : t2t_attention_defaults(model, method->kind, layer);
         t2t_apply_attention_settings(&request->settings, layer, &config);
         if (point) t2t_apply_attention_setting(point, layer, &config);
         status = t2t_plan_set(model, plan, layer, config);
@@ -187,6 +202,7 @@ static enum t2t_status build_runs(struct attention_runs *runs, struct request *r
     const struct attention_options *options, const struct t2t_model *model)
 {
     const size_t layers = t2t_model_config(model)->depth + TOKEN_LAYERS;
+    request->options = options;
     enum t2t_status status = t2t_read_methods("attention", options->attention, request->method, &request->methods);
     if (!status) status = read_seeds(request, options);
     if (!status) status = read_layers(request, options->layers, layers);
@@ -194,6 +210,9 @@ static enum t2t_status build_runs(struct attention_runs *runs, struct request *r
     if (!status) status = read_values(&request->bucket, "kde-bucket", options->kde_bucket, request, layers);
     if (!status)
         status = read_values(&request->projections, "kde-projections", options->kde_projections, request, layers);
+    if (!status) status = read_values(&request->pilot, "kde-pilot", options->kde_pilot, request, layers);
+    if (!status)
+        status = read_values(&request->sample_groups, "kde-sample-groups", options->kde_sample_groups, request, layers);
     if (!status) status = t2t_read_attention_settings(&request->settings, &options->attn_opt, layers);
     if (!status)
         status = t2t_check_attention_settings(&request->settings, request->method, request->methods, request->replaced);

@@ -5,16 +5,30 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "eval/options.h"
+
+_Static_assert(sizeof(enum kde_sampling) == sizeof(unsigned) && sizeof(enum kde_probability) == sizeof(unsigned),
+    "enums are read and written as unsigned numbers");
+
 #define METHOD(KIND) (1U << (KIND))
 #define FIELD(NAME) #NAME, offsetof(struct attention_config, NAME)
 
+enum { LARGEST_VALUE = 16777216 };
+
+static const char *const sampling_words[] = {"multinomial", "systematic", NULL};
+static const char *const probability_words[] = {"value", "pilot", "uniform", "column-norm", NULL};
+
 static const struct attention_parameter parameters[] = {
-    {FIELD(samples), METHOD(ATTENTION_KDEFORMER)},
-    {FIELD(bucket), METHOD(ATTENTION_KDEFORMER) | METHOD(ATTENTION_REFORMER)},
-    {FIELD(projections), METHOD(ATTENTION_KDEFORMER)},
-    {FIELD(features), METHOD(ATTENTION_PERFORMER) | METHOD(ATTENTION_SCATTERBRAIN)},
-    {FIELD(window), METHOD(ATTENTION_SCATTERBRAIN)},
-    {FIELD(rounds), METHOD(ATTENTION_REFORMER)},
+    {FIELD(samples), METHOD(ATTENTION_KDEFORMER), NULL},
+    {FIELD(bucket), METHOD(ATTENTION_KDEFORMER) | METHOD(ATTENTION_REFORMER), NULL},
+    {FIELD(projections), METHOD(ATTENTION_KDEFORMER), NULL},
+    {FIELD(sampling), METHOD(ATTENTION_KDEFORMER), sampling_words},
+    {FIELD(probability), METHOD(ATTENTION_KDEFORMER), probability_words},
+    {FIELD(pilot), METHOD(ATTENTION_KDEFORMER), NULL},
+    {FIELD(sample_groups), METHOD(ATTENTION_KDEFORMER), NULL},
+    {FIELD(features), METHOD(ATTENTION_PERFORMER) | METHOD(ATTENTION_SCATTERBRAIN), NULL},
+    {FIELD(window), METHOD(ATTENTION_SCATTERBRAIN), NULL},
+    {FIELD(rounds), METHOD(ATTENTION_REFORMER), NULL},
 };
 
 enum { PARAMETERS = sizeof parameters / sizeof *parameters };
@@ -31,14 +45,33 @@ bool t2t_method_has(enum attention_kind kind, const struct attention_parameter *
 
 size_t t2t_parameter_get(const struct attention_parameter *parameter, const struct attention_config *config)
 {
-    size_t value;
-    memcpy(&value, (const char *)config + parameter->offset, sizeof value);
-    return value;
+    const char *field = (const char *)config + parameter->offset;
+    size_t number;
+    unsigned choice; /* what C gives an enum without negative values here */
+    if (parameter->words) {
+        memcpy(&choice, field, sizeof choice);
+        return choice;
+    }
+    memcpy(&number, field, sizeof number);
+    return number;
 }
 
 void t2t_parameter_set(const struct attention_parameter *parameter, struct attention_config *config, size_t value)
 {
-    memcpy((char *)config + parameter->offset, &value, sizeof value);
+    char *field = (char *)config + parameter->offset;
+    const unsigned choice = (unsigned)value;
+    if (parameter->words)
+        memcpy(field, &choice, sizeof choice);
+    else
+        memcpy(field, &value, sizeof value);
+}
+
+bool t2t_parameter_parse(const struct attention_parameter *parameter, const char *text, size_t *value)
+{
+    if (!parameter->words) return t2t_parse_number(text, 0, LARGEST_VALUE, value);
+    for (*value = 0; parameter->words[*value]; ++*value)
+        if (strcmp(parameter->words[*value], text) == 0) return true;
+    return false;
 }
 
 bool t2t_same_config(const struct attention_config *one, const struct attention_config *other)
@@ -54,10 +87,13 @@ bool t2t_same_config(const struct attention_config *one, const struct attention_
 json_t *t2t_config_as_json(const struct attention_config *config)
 {
     json_t *options = json_object();
-    for (size_t i = 0; i < PARAMETERS; i++)
-        if (t2t_method_has(config->kind, &parameters[i]))
-            json_object_set_new(
-                options, parameters[i].name, json_integer((json_int_t)t2t_parameter_get(&parameters[i], config)));
+    for (size_t i = 0; i < PARAMETERS; i++) {
+        const struct attention_parameter *parameter = &parameters[i];
+        if (!t2t_method_has(config->kind, parameter)) continue;
+        const size_t value = t2t_parameter_get(parameter, config);
+        json_object_set_new(options, parameter->name,
+            parameter->words ? json_string(parameter->words[value]) : json_integer((json_int_t)value));
+    }
     return options;
 }
 
@@ -72,7 +108,13 @@ static const struct feature_size {
 } feature_sizes[ATTENTION_KINDS] = {
 #define AT(NAME) offsetof(struct attention_config, NAME)
 #define NONE SIZE_MAX
-    [ATTENTION_KDEFORMER] = {true, AT(samples), AT(bucket), {.kind = ATTENTION_KDEFORMER, .projections = 7}},
+    [ATTENTION_KDEFORMER] = {true, AT(samples), AT(bucket),
+        {.kind = ATTENTION_KDEFORMER,
+            .projections = 7,
+            .sampling = KDE_SYSTEMATIC,
+            .probability = KDE_PILOT,
+            .pilot = 32,
+            .sample_groups = 4}},
     [ATTENTION_PERFORMER] = {true, AT(features), NONE, {.kind = ATTENTION_PERFORMER}},
     [ATTENTION_REFORMER] = {true, NONE, AT(bucket), {.kind = ATTENTION_REFORMER, .rounds = 2}},
     [ATTENTION_SCATTERBRAIN] = {true, AT(features), AT(window), {.kind = ATTENTION_SCATTERBRAIN}},

@@ -8,9 +8,10 @@
 #include "layers/attention.h"
 
 struct attention_parameter {
-    const char *name; /* "samples" */
-    size_t offset;    /* of a size_t in struct attention_config */
-    unsigned methods; /* bit `kind` is set where the method has it */
+    const char *name;         /* "samples" */
+    size_t offset;            /* in struct attention_config: of a size_t, or of an enum where there are words */
+    unsigned methods;         /* bit `kind` is set where the method has it */
+    const char *const *words; /* of an enum's values in their order, ended by NULL; NULL: a number */
 };
 
 /* The rows in order; NULL after the last. */
@@ -21,10 +22,13 @@ bool t2t_method_has(enum attention_kind kind, const struct attention_parameter *
 size_t t2t_parameter_get(const struct attention_parameter *parameter, const struct attention_config *config);
 void t2t_parameter_set(const struct attention_parameter *parameter, struct attention_config *config, size_t value);
 
+/* The value that a text means: a number, or a word. False: it means none. */
+bool t2t_parameter_parse(const struct attention_parameter *parameter, const char *text, size_t *value);
+
 /* Whether both mean the same: the method and all of its options. */
 bool t2t_same_config(const struct attention_config *one, const struct attention_config *other);
 
-/* {"samples": 98, ...}: what the configuration's method looks at. */
+/* {"samples": 98, "sampling": "systematic", ...}: what the configuration's method looks at. */
 json_t *t2t_config_as_json(const struct attention_config *config);
 
 /* What "64 features" means for methods that differ: options that make a query meet about as many columns, as in the

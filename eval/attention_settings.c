@@ -7,9 +7,18 @@
 #include "eval/attention_names.h"
 #include "eval/option_lists.h"
 
-enum { LARGEST_VALUE = 16777216 };
+static enum t2t_status read_value(const char *value, struct attention_setting *setting)
+{
+    char all[256] = "a whole number up to 16777216";
+    if (t2t_parameter_parse(setting->parameter, value, &setting->value)) return T2T_OK;
+    for (size_t i = 0; setting->parameter->words && setting->parameter->words[i]; i++) {
+        const size_t length = i ? strlen(all) : 0;
+        snprintf(all + length, sizeof all - length, "%s%s", length ? ", " : "", setting->parameter->words[i]);
+    }
+    return t2t_fail(T2T_BAD_USAGE, "--%s \"%s\": expected %s, not \"%s\"", setting->option, setting->text, all, value);
+}
 
-static enum t2t_status find_key(const char *name, struct attention_setting *setting)
+static enum t2t_status find_key(const char *name, const char *value, struct attention_setting *setting)
 {
     char all[256] = "";
     const struct attention_parameter *parameter;
@@ -17,7 +26,7 @@ static enum t2t_status find_key(const char *name, struct attention_setting *sett
         if (!t2t_method_has(setting->method->kind, parameter)) continue;
         if (strcmp(parameter->name, name) == 0) {
             setting->parameter = parameter;
-            return T2T_OK;
+            return read_value(value, setting);
         }
         const size_t length = strlen(all);
         snprintf(all + length, sizeof all - length, "%s%s", length ? ", " : "", parameter->name);
@@ -57,10 +66,7 @@ static enum t2t_status read_setting(
             "--%s \"%s\": this model has no layer \"%s\"; its layers are t2t.1, t2t.2, block.0 ... block.%zu (or "
             "t2t, blocks, all)",
             option, text, layer, layers - 3);
-    if (!t2t_parse_number(value, 0, LARGEST_VALUE, &setting->value))
-        return t2t_fail(T2T_BAD_USAGE, "--%s \"%s\": expected a whole number up to %d, not \"%s\"", option, text,
-            LARGEST_VALUE, value);
-    return find_key(key, setting);
+    return find_key(key, value, setting);
 }
 
 static enum t2t_status add_setting(

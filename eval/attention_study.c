@@ -95,6 +95,7 @@ static void take_memory(struct bench *bench)
         const struct attention_draw_counts counts = at->method->draw_counts(shape, &at->config);
         most.projection = larger(most.projection, counts.projection);
         most.sample_uniform = larger(most.sample_uniform, counts.sample_uniform);
+        most.pilot_uniform = larger(most.pilot_uniform, counts.pilot_uniform);
         most.features = larger(most.features, counts.features);
         most.rotation = larger(most.rotation, counts.rotation);
     }
@@ -103,6 +104,8 @@ static void take_memory(struct bench *bench)
     draws->projection = t2t_arena_take(&bench->arena, shape->heads * most.projection, sizeof *draws->projection);
     draws->sample_uniform =
         t2t_arena_take(&bench->arena, shape->heads * most.sample_uniform, sizeof *draws->sample_uniform);
+    draws->pilot_uniform =
+        t2t_arena_take(&bench->arena, shape->heads * most.pilot_uniform, sizeof *draws->pilot_uniform);
     draws->features = t2t_arena_take(&bench->arena, shape->heads * most.features, sizeof *draws->features);
     draws->rotation = t2t_arena_take(&bench->arena, shape->heads * most.rotation, sizeof *draws->rotation);
     bench->exact = t2t_arena_take(&bench->arena, input->units * out, sizeof *bench->exact);
@@ -168,6 +171,7 @@ static void attend(struct bench *bench, const struct study_case *at, uint64_t se
         .config = at->config,
         .draws = {.projection = bench->draws.projection,
             .sample_uniform = bench->draws.sample_uniform,
+            .pilot_uniform = bench->draws.pilot_uniform,
             .features = bench->draws.features,
             .rotation = bench->draws.rotation},
         .batch = 1,

@@ -28,6 +28,18 @@ struct attention_shape {
     float scale;
 };
 
+/* KDEformer's sampled remainder; layers/kdeformer-sampling.md defines and compares. Published are the zeros. */
+enum kde_sampling {
+    KDE_MULTINOMIAL, /* independent draws with replacement */
+    KDE_SYSTEMATIC   /* equally spaced points along the bucket order, no key twice */
+};
+enum kde_probability {
+    KDE_VALUE,      /* from the rows of v alone */
+    KDE_PILOT,      /* from the softmax of a few queries and v */
+    KDE_UNIFORM,    /* all keys alike */
+    KDE_COLUMN_NORM /* as KDE_PILOT with every query: an oracle at the cost of exact attention, for study */
+};
+
 /* A method and its options; those of other methods are ignored. */
 struct attention_config {
     enum attention_kind kind;
@@ -37,17 +49,22 @@ struct attention_config {
     size_t features;    /* performer; scatterbrain: an even number, half of them drawn */
     size_t window;      /* scatterbrain: keys that a query sees exactly */
     size_t rounds;      /* reformer: of hashing */
+    enum kde_sampling sampling;
+    enum kde_probability probability;
+    size_t pilot;         /* kdeformer: queries whose softmax is computed for KDE_PILOT, a multiple of sample_groups */
+    size_t sample_groups; /* kdeformer: 1 (also 0), 2 or 4 groups of buckets, each with samples of its own */
 };
 
 /* Every random choice of one layer. Pointers that the method does not use are NULL. */
 struct attention_draws {
-    const float *projection;        /* kdeformer: [batch, heads, head_dim, projections], standard normal */
-    const uint32_t *sample_uniform; /* kdeformer: [batch, heads, samples], uniform on 32 bits; see kdeformer.md */
-    const int32_t *sample_key;      /* kdeformer: [batch, heads, samples] keys chosen beforehand, instead of ... */
-    const float
-        *sample_probability; /* ... sample_uniform, with the [batch, heads, keys] probabilities they came from */
-    const float *features;   /* performer: [batch, heads, features, head_dim]; scatterbrain: half as many rows */
-    const float *rotation;   /* reformer: [batch, heads, rounds, head_dim, buckets / 2], see attention_buckets() */
+    const float *projection;         /* kdeformer: [batch, heads, head_dim, projections], standard normal */
+    const uint32_t *sample_uniform;  /* kdeformer: [batch, heads, sample_groups, samples], uniform on 32 bits; ... */
+                                     /* ... systematic: [batch, heads] */
+    const uint32_t *pilot_uniform;   /* kdeformer: [batch, heads, pilot], those of a sample group together */
+    const int32_t *sample_key;       /* kdeformer: [batch, heads, sample_groups, samples] keys chosen beforehand, ... */
+    const float *sample_probability; /* ... instead, with the [batch, heads, sample_groups, keys] they came from */
+    const float *features; /* performer: [batch, heads, features, head_dim]; scatterbrain: half as many rows */
+    const float *rotation; /* reformer: [batch, heads, rounds, head_dim, buckets / 2], see attention_buckets() */
 };
 
 /* The same as memory to draw into; what has a count of 0 may be NULL. */
@@ -55,11 +72,12 @@ struct attention_draw_memory {
     float *projection;
     uint32_t *sample_uniform;
     float *features, *rotation;
+    uint32_t *pilot_uniform;
 };
 
 /* How many numbers of each kind one (image, head) draws. */
 struct attention_draw_counts {
-    size_t projection, sample_uniform, features, rotation;
+    size_t projection, sample_uniform, pilot_uniform, features, rotation;
 };
 
 struct attention_method {
@@ -80,6 +98,13 @@ struct attention_method {
 /* The row of a kind; of a name or alias (NULL when there is none). */
 const struct attention_method *attention_method(enum attention_kind kind);
 const struct attention_method *attention_method_named(const char *name);
+
+/* KDEformer's words for reports and the command line. */
+const char *attention_sampling_name(enum kde_sampling sampling);
+const char *attention_probability_name(enum kde_probability probability);
+
+/* KDEformer's sample groups as a number. */
+size_t attention_sample_groups(const struct attention_config *config);
 
 /* Hash values of a reformer's round: tokens are padded to a multiple of two chunks, and there is one value a chunk. */
 size_t attention_buckets(size_t tokens, size_t bucket);

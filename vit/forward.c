@@ -25,8 +25,6 @@ struct run {
     size_t batch;
     t2t_observer *observer;
     void *observer_context;
-    t2t_attention_observer *attention_observer;
-    void *attention_observer_context;
 };
 
 static double now(void)
@@ -73,6 +71,7 @@ static void attention(const struct run *run, size_t layer, const struct layer_me
         .config = plan->layer[layer],
         .draws = {.projection = memory->draws.projection,
             .sample_uniform = memory->draws.sample_uniform,
+            .pilot_uniform = memory->draws.pilot_uniform,
             .features = memory->draws.features,
             .rotation = memory->draws.rotation},
         .batch = qkv.batch,
@@ -89,7 +88,8 @@ static void attention(const struct run *run, size_t layer, const struct layer_me
     };
     run->ops->attention(run->device, &call);
     cost->attention_seconds += now() - begin;
-    if (run->attention_observer) run->attention_observer(run->attention_observer_context, layer, first_image, &call);
+    if (run->session->attention_observer)
+        run->session->attention_observer(run->session->observer_context, layer, first_image, &call);
 }
 
 /* Token_performer's own attention; its product is ordered k, q, v. */
@@ -245,7 +245,6 @@ static enum t2t_status explain_not_finite(struct run run, float *logits)
     struct not_finite first = {.stage = "logits"};
     run.observer = find_not_finite;
     run.observer_context = &first;
-    run.attention_observer = NULL;
     forward(&run, logits);
     run.session->costs = costs;
     return t2t_fail(T2T_NOT_FINITE, "NaN or infinity in the output of %s for picture %zu of the batch (index %llu)",
@@ -267,8 +266,6 @@ enum t2t_status t2t_forward(
         .batch = batch,
         .observer = session->observer,
         .observer_context = session->observer_context,
-        .attention_observer = session->attention_observer,
-        .attention_observer_context = session->attention_observer_context,
     };
     const double begin = now();
     forward(&run, logits);

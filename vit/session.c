@@ -101,6 +101,7 @@ static void take_attention_memory(
             most.sample_uniform = larger(most.sample_uniform, draws.sample_uniform * shape.heads);
             most.features = larger(most.features, draws.features * shape.heads);
             most.rotation = larger(most.rotation, draws.rotation * shape.heads);
+            most.pilot_uniform = larger(most.pilot_uniform, draws.pilot_uniform * shape.heads);
         }
     if (first < TOKEN_LAYERS && config->tokens_type == T2T_TOKENS_PERFORMER)
         scratch = larger(scratch, session->ops->performer_scratch(session->device, t2t_tokens(config, first),
@@ -112,6 +113,7 @@ static void take_attention_memory(
     draws->sample_uniform = t2t_arena_take(arena, images * most.sample_uniform, sizeof *draws->sample_uniform);
     draws->features = t2t_arena_take(arena, images * most.features, sizeof *draws->features);
     draws->rotation = t2t_arena_take(arena, images * most.rotation, sizeof *draws->rotation);
+    draws->pilot_uniform = t2t_arena_take(arena, images * most.pilot_uniform, sizeof *draws->pilot_uniform);
 }
 
 static void plan_token_layer(struct t2t_session *session, size_t layer)
@@ -188,9 +190,8 @@ static enum t2t_status open_session(struct t2t_session *session, const struct t2
         return t2t_fail(T2T_BAD_USAGE, "a session needs a batch of 1 to 65536 images, a plan, at most 4096 threads");
     session->batch = options->batch;
     session->observer = options->observer;
-    session->observer_context = options->observer_context;
     session->attention_observer = options->attention_observer;
-    session->attention_observer_context = options->attention_observer_context;
+    session->observer_context = options->observer_context;
     session->ops = &t2t_cpu_ops;
     enum t2t_status status = copy_plans(session, options);
     if (!status) status = session->ops->open(&session->device, options->threads);

@@ -45,9 +45,8 @@ struct t2t_session {
     struct matrix class_rows; /* [1, embed_dim]: the class tokens, normed */
 
     t2t_observer *observer;
-    void *observer_context;
     t2t_attention_observer *attention_observer;
-    void *attention_observer_context;
+    void *observer_context;
     struct t2t_costs costs;
     bool clock_steps;
 };

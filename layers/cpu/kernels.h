@@ -14,7 +14,7 @@
 #include "layers/base/status.h"
 
 /* KEY_BLOCK keys are scored before their values are added: scores [KEY_BLOCK, lanes] stay in the first cache. */
-enum { T2T_KEY_BLOCK = 112, T2T_MAX_LANES = 32, T2T_MAX_BITS = 16 };
+enum { T2T_KEY_BLOCK = 112, T2T_MAX_LANES = 32, T2T_MAX_BITS = 16, T2T_QUARTERS = 4 };
 
 /* The running softmax of one tile of queries. */
 struct query_tile {
@@ -59,6 +59,11 @@ struct attention_kernels {
     void (*score)(const struct query_tile *tile, const struct key_run *run, float *scores);
     /* attend() with weights that are sums over features. The tile's maximum must be finite. */
     void (*attend_features)(const struct query_tile *tile, const struct feature_run *run);
+    /* With a[j][i] = the softmax over keys j of k_j . query i, without bias:
+     * squares[j * QUARTERS + r] += sum of a[j][i]^2 over the lanes i with i mod QUARTERS = r and used[i].
+     * scores [keys, lanes] is scratch. */
+    void (*column_squares)(
+        const struct query_tile *tile, const struct key_run *run, const bool *used, float *scores, float *squares);
     /* rows[i][c] = value[c * lanes + i] / sum[i] for i < count. */
     void (*store_values)(const struct query_tile *tile, float *const *rows, size_t count);
     /* code[i] = sum over b of 2^b (x_i . projection[:, b] > 0); x row i at x + i * stride, projection [dim, bits]. */
@@ -69,6 +74,8 @@ struct attention_kernels {
     void (*gram_times)(const float *v, size_t stride, size_t rows, size_t dim, const float *x, float *run, double *out);
     /* norm[i] = |w_i|. */
     void (*row_norms)(const float *v, size_t stride, size_t rows, size_t dim, float *norm);
+    /* distance[i] = |v_i - centre|, centre [dim]. */
+    void (*row_distances)(const float *v, size_t stride, size_t rows, size_t dim, const float *centre, float *distance);
 };
 
 /* All sets, the best first, then NULL. */

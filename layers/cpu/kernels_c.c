@@ -29,6 +29,29 @@ static void score(const struct query_tile *tile, const struct key_run *run, floa
     }
 }
 
+static void column_squares(
+    const struct query_tile *tile, const struct key_run *run, const bool *used, float *scores, float *squares)
+{
+    const size_t keys = run->keys;
+    score(tile, run, scores);
+    float maximum[LANES], sum[LANES] = {0}, weight[LANES];
+    for (size_t i = 0; i < LANES; i++) maximum[i] = -INFINITY;
+    for (size_t j = 0; j < keys; j++)
+        for (size_t i = 0; i < LANES; i++)
+            if (scores[j * LANES + i] > maximum[i]) maximum[i] = scores[j * LANES + i];
+    for (size_t j = 0; j < keys; j++)
+        for (size_t i = 0; i < LANES; i++) {
+            scores[j * LANES + i] = exp2f(scores[j * LANES + i] - maximum[i]);
+            sum[i] += scores[j * LANES + i];
+        }
+    for (size_t i = 0; i < LANES; i++) weight[i] = used[i] ? 1 / sum[i] : 0;
+    for (size_t j = 0; j < keys; j++)
+        for (size_t i = 0; i < LANES; i++) {
+            const float a = scores[j * LANES + i] * weight[i];
+            squares[j * T2T_QUARTERS + i % T2T_QUARTERS] += a * a;
+        }
+}
+
 /* Raises a tile's maximum to `maximum` and shrinks its sums accordingly. */
 static void raise_maximum(const struct query_tile *tile, const float maximum[LANES])
 {
@@ -156,6 +179,18 @@ static void row_norms(const float *v, size_t stride, size_t rows, size_t dim, fl
     }
 }
 
+static void row_distances(const float *v, size_t stride, size_t rows, size_t dim, const float *centre, float *distance)
+{
+    for (size_t row = 0; row < rows; row++) {
+        float squares = 0;
+        for (size_t c = 0; c < dim; c++) {
+            const float difference = v[row * stride + c] - centre[c];
+            squares += difference * difference;
+        }
+        distance[row] = sqrtf(squares);
+    }
+}
+
 const struct attention_kernels t2t_kernels_c = {
     .name = "c",
     .supported = supported,
@@ -164,8 +199,10 @@ const struct attention_kernels t2t_kernels_c = {
     .attend = attend,
     .score = score,
     .attend_features = attend_features,
+    .column_squares = column_squares,
     .store_values = store_values,
     .sign_hash = sign_hash,
     .gram_times = gram_times,
     .row_norms = row_norms,
+    .row_distances = row_distances,
 };

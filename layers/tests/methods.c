@@ -231,6 +231,29 @@ static void count_others_as_at_least_1e_24(void **state)
     for_each_set(features_decide_where_the_window_does_not, 12);
 }
 
+/* Two opposite tokens: each scores -50001 with the other and -50000 with itself. */
+static void own_keys_count(const struct attention_kernels *kernels, double amplitude)
+{
+    const struct method_case pair = {{1, 2, 2, 1, 1, 1}, REFORMER(1, 3)};
+    struct problem problem;
+    open_problem(&problem, &pair.shape, &pair.config, 1, 1);
+    float q[2] = {(float)amplitude, (float)-amplitude};
+    problem.call.q = q;
+    problem.call.q_stride = 1;
+    float *found = run(kernels, 1, problem.call);
+    assert_true(error_of(&problem.call, found) <= 0.02); /* float32 has steps of 1/256 there */
+    free(found);
+    close_problem(&problem);
+}
+
+static void a_token_sees_itself_where_others_score_lower(void **state)
+{
+    (void)state;
+    for_each_set(own_keys_count, 50001);
+    for_each_set(own_keys_count, 60000);
+    for_each_set(own_keys_count, 1);
+}
+
 /* ---- the same bits ---- */
 
 static struct attention_call part_of(const struct problem *problem, size_t first, size_t batch)
@@ -283,6 +306,7 @@ int main(void)
         cmocka_unit_test(equal_their_definitions),
         cmocka_unit_test(stay_right_where_exponentials_overflow),
         cmocka_unit_test(count_others_as_at_least_1e_24),
+        cmocka_unit_test(a_token_sees_itself_where_others_score_lower),
         cmocka_unit_test(same_bits_whatever_the_batch_and_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

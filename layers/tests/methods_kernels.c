@@ -245,16 +245,52 @@ static void every_set_as_plain_c(void **state)
     }
 }
 
+/* A lane that no key has shown itself to keeps its maximum and sums (next to) nothing, whatever the scores are. */
+static void hidden_lanes_stay_empty(void **state)
+{
+    (void)state;
+    for (size_t s = 0; t2t_kernel_sets[s]; s++) {
+        const struct attention_kernels *set = t2t_kernel_sets[s];
+        if (!set->supported()) continue;
+        struct problem problem = open_problem(8, 9, 30, 5, 200);
+        for (size_t j = 0; j < problem.keys; j++) problem.hidden[j * QUERIES + 3] = T2T_HIDDEN;
+        struct tile own = open_tile(set, &problem, 0);
+        float *scores = numbers("w", problem.features * set->lanes, 300);
+        const struct feature_run run = {.features = problem.features,
+            .query = scores,
+            .key = problem.feature_of_key,
+            .v = problem.v,
+            .v_stride = problem.value_dim + GAP,
+            .keys = problem.keys,
+            .lane_bias = own.hidden};
+        set->attend_features(&own.tile, &run);
+        assert_true(own.tile.maximum[3] == T2T_HIDDEN && own.tile.sum[3] <= 1e-30F);
+        for (size_t c = 0; c < problem.value_dim; c++) {
+            assert_true(fabsf(own.tile.value[c * set->lanes + 3]) <= 1e-30F);
+            assert_true(fabsf(own.tile.value[c * set->lanes + 2]) > 1e-30F);
+        }
+        free(scores);
+        close_tile(&own, &problem);
+        close_problem(&problem);
+    }
+}
+
 /* Reformer's hash is that of exact products with every set, next to ties too. */
 static void hashes_are_exact(void **state)
 {
     (void)state;
-    enum { ROWS = 150, DIM = 12, HALF = 130 };
+    enum { ROWS = 150, DIM = 12, HALF = 160 };
     float *x = numbers("x", ROWS * (DIM + GAP), 1), *rotated = numbers("rotated", HALF * DIM, 1);
-    memset(x + 3 * (DIM + GAP), 0, DIM * sizeof *x);                                /* all products are 0 */
-    memcpy(rotated + 70 * DIM, rotated + 7 * DIM, DIM * sizeof *rotated);           /* ties of two places */
-    for (size_t c = 0; c < DIM; c++) rotated[90 * DIM + c] = -rotated[9 * DIM + c]; /* and of two signs */
-    for (size_t c = 0; c < DIM; c++) rotated[91 * DIM + c] = rotated[10 * DIM + c] * (c == 5 ? 1 + 0x1p-23F : 1);
+    memset(x + 3 * (DIM + GAP), 0, DIM * sizeof *x); /* all products are 0 */
+    for (size_t c = 0; c < DIM; c++) {
+        rotated[70 * DIM + c] = rotated[7 * DIM + c];  /* ties of two places */
+        rotated[90 * DIM + c] = -rotated[9 * DIM + c]; /* and of two signs */
+        for (size_t i = 0; i < 30; i++) {              /* the longest rows, nearly twice each */
+            rotated[(100 + i) * DIM + c] = 2 * rotated[i * DIM + c];
+            rotated[(130 + i) * DIM + c] =
+                2 * rotated[i * DIM + c] * (1 + (float)((7 * c + i) % 3) * 0x1p-22F - 0x1p-22F);
+        }
+    }
     for (size_t s = 0; t2t_kernel_sets[s]; s++) {
         const struct attention_kernels *set = t2t_kernel_sets[s];
         if (!set->supported()) continue;
@@ -289,6 +325,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_set_as_plain_c),
+        cmocka_unit_test(hidden_lanes_stay_empty),
         cmocka_unit_test(hashes_are_exact),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
