@@ -18,8 +18,7 @@ struct layer_values {
 };
 
 struct request {
-    const struct attention_method *method[ATTENTION_KINDS];
-    size_t methods;
+    struct method_list methods;
     uint64_t seed[MOST_SEEDS];
     size_t seeds;
     bool replaced[T2T_MAX_LAYERS];
@@ -91,11 +90,11 @@ static enum t2t_status read_values(
 
 /* KDEformer's options for one layer: the preset's, then what was asked for. */
 static struct attention_config kdeformer_config(
-    const struct request *request, const struct t2t_model *model, size_t layer)
+    const struct request *request, bool published, const struct t2t_model *model, size_t layer)
 {
     const struct attention_options *options = request->options;
     const size_t group = group_of(layer);
-    struct attention_config config = options->kde_preset == KDE_PRESET_PUBLISHED
+    struct attention_config config = published || options->kde_preset == KDE_PRESET_PUBLISHED
                                          ? t2t_kdeformer_published(model, layer)
                                          : t2t_attention_defaults(model, ATTENTION_KDEFORMER, layer);
     if (request->samples.given[group]) config.samples = request->samples.value[group];
@@ -109,10 +108,11 @@ static struct attention_config kdeformer_config(
     return config;
 }
 
-static enum t2t_status build_plan(struct t2t_plan *plan, const struct request *request,
-    const struct attention_method *method, const struct attention_setting *point, uint64_t seed,
-    const struct t2t_model *model)
+/* Of number `index` of the methods. */
+static enum t2t_status build_plan(struct t2t_plan *plan, const struct request *request, size_t index,
+    const struct attention_setting *point, uint64_t seed, const struct t2t_model *model)
 {
+    const struct attention_method *method = request->methods.method[index];
     const size_t layers = t2t_model_config(model)->depth + TOKEN_LAYERS;
     enum t2t_status status = T2T_OK;
     t2t_plan_exact(model, plan);
@@ -120,9 +120,10 @@ static enum t2t_status build_plan(struct t2t_plan *plan, const struct request *r
     if (method->kind == ATTENTION_EXACT) return T2T_OK;
     for (size_t layer = 0; layer < layers && !status; layer++) {
         if (!request->replaced[layer]) continue;
-        struct attention_config config = method->kind == ATTENTION_KDEFORMER
-                                             ? kdeformer_config(request, model, layer)
-                                             : t2t_attention_defaults(model, method->kind, layer);
+        struct attention_config config =
+            method->kind == ATTENTION_KDEFORMER
+                ? kdeformer_config(request, request->methods.published[index], model, layer)
+                : t2t_attention_defaults(model, method->kind, layer);
         t2t_apply_attention_settings(&request->settings, layer, &config);
         if (point) t2t_apply_attention_setting(point, layer, &config);
         status = t2t_plan_set(model, plan, layer, config);
@@ -149,53 +150,53 @@ static void describe_layers(const struct request *request, size_t layers, char *
 }
 
 /* A method at a point of a sweep, or as it is (NULL), with every seed. */
-static enum t2t_status add_variant(struct attention_runs *runs, const struct request *request,
-    const struct attention_method *method, const struct attention_setting *point, const struct t2t_model *model)
+static enum t2t_status add_variant(struct attention_runs *runs, const struct request *request, size_t index,
+    const struct attention_setting *point, const struct t2t_model *model)
 {
+    const struct attention_method *method = request->methods.method[index];
     enum t2t_status status = T2T_OK;
     const size_t seeds = method->random ? request->seeds : 1;
     const size_t variant = runs->count ? runs->run[runs->count - 1].variant + 1 : 0;
     for (size_t i = 0; i < seeds && !status; i++) {
         struct attention_run *run = &runs->run[runs->count];
-        *run = (struct attention_run){
-            .method = method, .seed = request->seed[i], .variant = variant, .swept = point ? point->value : 0};
-        snprintf(run->label, sizeof run->label, "%s", point ? point->text : method->name);
+        *run = (struct attention_run){.method = method, .seed = request->seed[i], .variant = variant};
+        t2t_method_label(&request->methods, index, run->curve, sizeof run->curve);
+        snprintf(run->label, sizeof run->label, "%s%s", run->curve, point ? strchr(point->text, '.') : "");
+        if (point) snprintf(run->swept, sizeof run->swept, "%s", strchr(point->text, '=') + 1);
         snprintf(run->name, sizeof run->name, "%s", run->label);
         if (seeds > 1) snprintf(run->name + strlen(run->name), 28, ".seed%llu", (unsigned long long)run->seed);
-        status = build_plan(&runs->plan[runs->count], request, method, point, run->seed, model);
+        status = build_plan(&runs->plan[runs->count], request, index, point, run->seed, model);
         if (!status) runs->count++;
     }
     return status;
 }
 
-static enum t2t_status add_runs(struct attention_runs *runs, const struct request *request,
-    const struct attention_method *method, const struct t2t_model *model)
+static enum t2t_status add_runs(
+    struct attention_runs *runs, const struct request *request, size_t index, const struct t2t_model *model)
 {
     bool swept = false;
     enum t2t_status status = T2T_OK;
     for (size_t i = 0; i < request->points.count && !status; i++) {
-        if (request->points.setting[i].method != method) continue;
+        if (request->points.setting[i].method != request->methods.method[index]) continue;
         swept = true;
-        status = add_variant(runs, request, method, &request->points.setting[i], model);
+        status = add_variant(runs, request, index, &request->points.setting[i], model);
     }
-    return swept ? status : add_variant(runs, request, method, NULL, model);
+    return swept ? status : add_variant(runs, request, index, NULL, model);
 }
 
+/* The first run of that name: "exact" where none is given, else the first. */
 static enum t2t_status choose_reference(struct attention_runs *runs, const char *name)
 {
-    const struct attention_method *wanted = attention_method(ATTENTION_EXACT);
-    if (name) {
-        const enum t2t_status status = t2t_find_method("reference", name, &wanted);
-        if (status) return status;
-    }
-    for (size_t i = 0; i < runs->count; i++)
-        if (runs->run[i].method == wanted) {
-            runs->reference = i;
-            return T2T_OK;
-        }
+    struct method_list wanted;
+    char label[ATTENTION_NAME_BYTES];
+    const char *given = name ? name : attention_method(ATTENTION_EXACT)->name;
+    const enum t2t_status status = t2t_read_methods("reference", given, &wanted);
+    if (status) return status;
+    t2t_method_label(&wanted, 0, label, sizeof label);
+    for (runs->reference = 0; runs->reference < runs->count; runs->reference++)
+        if (strcmp(runs->run[runs->reference].curve, label) == 0) return T2T_OK;
     runs->reference = 0;
-    if (!name) return T2T_OK;
-    return t2t_fail(T2T_BAD_USAGE, "--reference %s: --attention does not list it", name);
+    return name ? t2t_fail(T2T_BAD_USAGE, "--reference %s: --attention does not list it", name) : T2T_OK;
 }
 
 static enum t2t_status build_runs(struct attention_runs *runs, struct request *request,
@@ -203,7 +204,7 @@ static enum t2t_status build_runs(struct attention_runs *runs, struct request *r
 {
     const size_t layers = t2t_model_config(model)->depth + TOKEN_LAYERS;
     request->options = options;
-    enum t2t_status status = t2t_read_methods("attention", options->attention, request->method, &request->methods);
+    enum t2t_status status = t2t_read_methods("attention", options->attention, &request->methods);
     if (!status) status = read_seeds(request, options);
     if (!status) status = read_layers(request, options->layers, layers);
     if (!status) status = read_values(&request->samples, "kde-samples", options->kde_samples, request, layers);
@@ -215,17 +216,20 @@ static enum t2t_status build_runs(struct attention_runs *runs, struct request *r
         status = read_values(&request->sample_groups, "kde-sample-groups", options->kde_sample_groups, request, layers);
     if (!status) status = t2t_read_attention_settings(&request->settings, &options->attn_opt, layers);
     if (!status)
-        status = t2t_check_attention_settings(&request->settings, request->method, request->methods, request->replaced);
-    if (!status) status = t2t_read_sweeps(&request->points, &options->sweep, request->method, request->methods, layers);
+        status = t2t_check_attention_settings(
+            &request->settings, request->methods.method, request->methods.count, request->replaced);
     if (!status)
-        status = t2t_check_attention_settings(&request->points, request->method, request->methods, request->replaced);
+        status =
+            t2t_read_sweeps(&request->points, &options->sweep, request->methods.method, request->methods.count, layers);
+    if (!status)
+        status = t2t_check_attention_settings(
+            &request->points, request->methods.method, request->methods.count, request->replaced);
     if (status) return status;
-    const size_t most = (request->methods + request->points.count) * request->seeds;
+    const size_t most = request->methods.count * (1 + request->points.count) * request->seeds;
     runs->run = calloc(most, sizeof *runs->run);
     runs->plan = calloc(most, sizeof *runs->plan);
     if (!runs->run || !runs->plan) return t2t_fail_memory("attention plans", most * sizeof *runs->plan);
-    for (size_t i = 0; i < request->methods && !status; i++)
-        status = add_runs(runs, request, request->method[i], model);
+    for (size_t i = 0; i < request->methods.count && !status; i++) status = add_runs(runs, request, i, model);
     describe_layers(request, layers, runs->layers, sizeof runs->layers);
     return status ? status : choose_reference(runs, options->reference);
 }

@@ -90,7 +90,8 @@ enum { KDE_PRESET_DEFAULT, KDE_PRESET_PUBLISHED };
 #define T2T_ATTENTION_HELP                                                                                             \
     "methods to run, separated by commas (exact):\n"                                                                   \
     "exact         as the model was trained\n"                                                                         \
-    "kdeformer     hashing and a sampled remainder (ICML 2023, Algorithm 3)\n"                                         \
+    "kdeformer     hashing and a sampled remainder (ICML 2023, Algorithm 3);\n"                                        \
+    "              kdeformer:published with the options of the paper\n"                                                \
     "performer     positive orthogonal random features, FAVOR+ (ICLR 2021)\n"                                          \
     "reformer      rounds of hashing, queries as keys, k unused (ICLR 2020)\n"                                         \
     "scatterbrain  a local window exactly, low rank elsewhere (NeurIPS 2021);\n"                                       \
@@ -104,8 +105,9 @@ struct attention_run {
     const struct attention_method *method;
     uint64_t seed;
     size_t variant;                   /* runs that differ in their seed alone have the same */
-    size_t swept;                     /* the value, where `variant` is a point of a sweep, else 0 */
-    char label[ATTENTION_NAME_BYTES]; /* "exact", "kdeformer", "kdeformer.samples=98" */
+    char curve[32];                   /* "exact", "kdeformer:published": what points of one sweep share */
+    char swept[24];                   /* the value at a point of a sweep, else "" */
+    char label[ATTENTION_NAME_BYTES]; /* that, "kdeformer.samples=98" at a point */
     char name[ATTENTION_NAME_BYTES];  /* the same; "kdeformer.seed3" where there are several seeds */
 };
 

@@ -99,32 +99,28 @@ json_t *t2t_config_as_json(const struct attention_config *config)
 
 /* ---- feature sizes ---- */
 
-/* A method's options: `whole` is the feature size, `half` half of it, the others fixed. A reformer's chunk of half the
+/* A method's options: `whole` is the feature size, `half` half of it. A reformer's chunk of half the
  * size sees itself and the one before, which makes the whole. */
 static const struct feature_size {
     bool known;
-    size_t whole, half; /* offsets in struct attention_config; NONE */
-    struct attention_config fixed;
+    size_t whole, half;                      /* offsets in struct attention_config; NONE */
+    struct attention_config best, published; /* the options beside those */
 } feature_sizes[ATTENTION_KINDS] = {
 #define AT(NAME) offsetof(struct attention_config, NAME)
 #define NONE SIZE_MAX
     [ATTENTION_KDEFORMER] = {true, AT(samples), AT(bucket),
-        {.kind = ATTENTION_KDEFORMER,
-            .projections = 7,
-            .sampling = KDE_SYSTEMATIC,
-            .probability = KDE_PILOT,
-            .pilot = 32,
-            .sample_groups = 4}},
-    [ATTENTION_PERFORMER] = {true, AT(features), NONE, {.kind = ATTENTION_PERFORMER}},
-    [ATTENTION_REFORMER] = {true, NONE, AT(bucket), {.kind = ATTENTION_REFORMER, .rounds = 2}},
-    [ATTENTION_SCATTERBRAIN] = {true, AT(features), AT(window), {.kind = ATTENTION_SCATTERBRAIN}},
+        {.projections = 7, .sampling = KDE_SYSTEMATIC, .probability = KDE_PILOT, .pilot = 32, .sample_groups = 4},
+        {.projections = 7, .sample_groups = 1}},
+    [ATTENTION_PERFORMER] = {true, AT(features), NONE, {.features = 0}, {.features = 0}},
+    [ATTENTION_REFORMER] = {true, NONE, AT(bucket), {.rounds = 2}, {.rounds = 2}},
+    [ATTENTION_SCATTERBRAIN] = {true, AT(features), AT(window), {.features = 0}, {.features = 0}},
 };
 
-bool t2t_feature_config(enum attention_kind kind, size_t features, struct attention_config *config)
+bool t2t_feature_config(enum attention_kind kind, bool published, size_t features, struct attention_config *config)
 {
     const struct feature_size *size = &feature_sizes[kind];
     const size_t half = features / 2;
-    *config = size->fixed;
+    *config = published ? size->published : size->best;
     config->kind = kind;
     if (size->known && size->whole != NONE) memcpy((char *)config + size->whole, &features, sizeof features);
     if (size->known && size->half != NONE) memcpy((char *)config + size->half, &half, sizeof half);

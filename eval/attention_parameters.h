@@ -32,8 +32,9 @@ bool t2t_same_config(const struct attention_config *one, const struct attention_
 json_t *t2t_config_as_json(const struct attention_config *config);
 
 /* What "64 features" means for methods that differ: options that make a query meet about as many columns, as in the
- * word vector experiment of KDEformer's authors (arXiv 2302.02451, section 4.1; demo_glove.py): a share of the feature
- * size for each option. The others are those published with it. False where a method has no size to speak of. */
-bool t2t_feature_config(enum attention_kind kind, size_t features, struct attention_config *config);
+ * word vector experiment of KDEformer's authors (arXiv 2302.02451, section 4.1; demo_glove.py): the size or half of it
+ * for each option. The others are the published ones, or those found best where there are such. False where a method
+ * has no size to speak of. */
+bool t2t_feature_config(enum attention_kind kind, bool published, size_t features, struct attention_config *config);
 
 #endif

@@ -99,7 +99,15 @@ static bool has_key(const struct attention_method *method, const char *name)
     return false;
 }
 
-/* Settings PREFIX KEY=VALUE for every value; `values` is taken apart. */
+/* A method may be listed twice: with its published options too. */
+static bool is_first(const struct attention_method *const *methods, size_t index)
+{
+    for (size_t i = 0; i < index; i++)
+        if (methods[i] == methods[index]) return false;
+    return true;
+}
+
+/* A setting [METHOD.]KEY=VALUE for every value. */
 static enum t2t_status add_points(
     struct attention_settings *points, const char *method, const char *key, const char *values, size_t layers)
 {
@@ -131,7 +139,8 @@ enum t2t_status t2t_read_sweeps(struct attention_settings *points, const struct 
         }
         const size_t before = points->count;
         for (size_t m = 0; m < count && !status; m++)
-            if (has_key(methods[m], key)) status = add_points(points, methods[m]->name, key, values + 1, layers);
+            if (has_key(methods[m], key) && is_first(methods, m))
+                status = add_points(points, methods[m]->name, key, values + 1, layers);
         if (!status && points->count == before)
             return t2t_fail(T2T_BAD_USAGE, "--sweep \"%s\": no method of --attention has an option \"%s\"", text, key);
     }

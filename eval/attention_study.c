@@ -14,8 +14,8 @@
 
 /* ---- cases ---- */
 
-static enum t2t_status add_case(
-    struct study *study, struct attention_config config, size_t features, const struct attention_settings *settings)
+static enum t2t_status add_case(struct study *study, const char *name, struct attention_config config, size_t features,
+    const struct attention_settings *settings)
 {
     const struct attention_shape *shape = &study->input->shape;
     struct study_case *grown = realloc(study->cases, (study->count + 1) * sizeof *grown);
@@ -27,22 +27,28 @@ static enum t2t_status add_case(
     if (status) return status;
     grown[study->count++] = (struct study_case){
         .method = method, .features = features, .config = config, .macs = method->macs(shape, &config)};
+    snprintf(grown[study->count - 1].name, sizeof grown->name, "%s", name);
     return T2T_OK;
 }
 
-enum t2t_status t2t_study_plan(struct study *study, const struct attention_method *const *methods, size_t count,
-    const size_t *features, size_t feature_count, const struct attention_settings *settings)
+enum t2t_status t2t_study_plan(struct study *study, const struct method_list *methods, const size_t *features,
+    size_t feature_count, const struct attention_settings *settings)
 {
+    const size_t most = study->input->shape.keys;
     struct attention_config config = {.kind = ATTENTION_EXACT};
-    enum t2t_status status = add_case(study, config, 0, settings);
+    enum t2t_status status = add_case(study, attention_method(ATTENTION_EXACT)->name, config, 0, settings);
     study->left_out = 0;
-    for (size_t i = 0; i < feature_count; i++) study->left_out += features[i] > study->input->shape.keys;
-    for (size_t m = 0; m < count && !status; m++) {
-        if (methods[m]->kind == ATTENTION_EXACT) continue;
-        if (!t2t_feature_config(methods[m]->kind, 0, &config)) status = add_case(study, config, 0, settings);
+    for (size_t i = 0; i < feature_count; i++) study->left_out += features[i] > most;
+    for (size_t m = 0; m < methods->count && !status; m++) {
+        const enum attention_kind kind = methods->method[m]->kind;
+        char name[32];
+        t2t_method_label(methods, m, name, sizeof name);
+        if (kind == ATTENTION_EXACT) continue;
+        if (!t2t_feature_config(kind, methods->published[m], 0, &config))
+            status = add_case(study, name, config, 0, settings);
         for (size_t i = 0; i < feature_count && !status; i++)
-            if (features[i] <= study->input->shape.keys && t2t_feature_config(methods[m]->kind, features[i], &config))
-                status = add_case(study, config, features[i], settings);
+            if (features[i] <= most && t2t_feature_config(kind, methods->published[m], features[i], &config))
+                status = add_case(study, name, config, features[i], settings);
     }
     return status;
 }
@@ -211,8 +217,7 @@ static enum t2t_status add_error(
         error->frobenius += share * of.frobenius / whole->frobenius;
     }
     if (isfinite(error->spectral) && isfinite(error->frobenius)) return T2T_OK;
-    return t2t_fail(
-        T2T_NOT_FINITE, "%s at size %zu gives NaN or infinity (unit %zu)", at->method->name, at->features, unit);
+    return t2t_fail(T2T_NOT_FINITE, "%s at size %zu gives NaN or infinity (unit %zu)", at->name, at->features, unit);
 }
 
 /* All units with one seed. */
@@ -278,7 +283,7 @@ enum t2t_status t2t_study_run(struct study *study, study_report *report_partial)
             struct study_case *at = &study->cases[(turn + round) % study->count];
             char state[64];
             status = run_case(&bench, at, round);
-            snprintf(state, sizeof state, "%s %zu", at->method->name, at->features);
+            snprintf(state, sizeof state, "%s %zu", at->name, at->features);
             t2t_progress_update(round * study->count + turn + 1, state);
         }
     t2t_progress_end();

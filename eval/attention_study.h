@@ -16,6 +16,7 @@
 /* One method at one feature size. */
 struct study_case {
     const struct attention_method *method;
+    char name[32];   /* "kdeformer:published" */
     size_t features; /* 0: the method has no such size */
     struct attention_config config;
     double macs;                  /* of a unit */
@@ -38,8 +39,8 @@ struct study {
 
 /* Fills cases: exact, then the methods in their order at every feature size that the input's keys leave room for.
  * Settings are applied last. T2T_BAD_USAGE where a method cannot take the input or the options. */
-enum t2t_status t2t_study_plan(struct study *study, const struct attention_method *const *methods, size_t count,
-    const size_t *features, size_t feature_count, const struct attention_settings *settings);
+enum t2t_status t2t_study_plan(struct study *study, const struct method_list *methods, const size_t *features,
+    size_t feature_count, const struct attention_settings *settings);
 
 /* What to print when a signal arrives while an attention lasts too long. */
 typedef void study_report(const struct study *study);

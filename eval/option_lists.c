@@ -1,6 +1,7 @@
 /* Taking lists apart. */
 #include "eval/option_lists.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "eval/attention_names.h"
@@ -35,22 +36,43 @@ enum t2t_status t2t_read_numbers(
 
 /* ---- methods ---- */
 
-enum t2t_status t2t_read_methods(
-    const char *option, const char *text, const struct attention_method *methods[ATTENTION_KINDS], size_t *count)
+static const char *const published = ":published";
+
+/* Cuts ":published" off a word; false where its method was published with the options that it has anyway. */
+static bool read_preset(char *word, bool *is_published)
+{
+    const size_t length = strlen(word), ending = strlen(published);
+    *is_published = length > ending && strcmp(word + length - ending, published) == 0;
+    if (*is_published) word[length - ending] = '\0';
+    return !*is_published || strcmp(word, attention_method(ATTENTION_KDEFORMER)->name) == 0;
+}
+
+enum t2t_status t2t_read_methods(const char *option, const char *text, struct method_list *list)
 {
     char copy[LIST_BYTES];
     enum t2t_status status = t2t_copy_list(option, text, copy);
     char *rest = copy;
-    *count = 0;
-    for (const char *word; !status && (word = t2t_next_word(&rest));) {
+    list->count = 0;
+    for (char *word; !status && (word = t2t_next_word(&rest));) {
         const struct attention_method *method;
+        bool is_published;
+        if (!read_preset(word, &is_published))
+            return t2t_fail(
+                T2T_BAD_USAGE, "--%s \"%s\": only kdeformer has options beside the published ones", option, text);
         status = t2t_find_method(option, word, &method);
-        for (size_t i = 0; !status && i < *count; i++)
-            if (methods[i] == method)
+        for (size_t i = 0; !status && i < list->count; i++)
+            if (list->method[i] == method && list->published[i] == is_published)
                 status = t2t_fail(T2T_BAD_USAGE, "--%s \"%s\": %s is listed twice", option, text, word);
-        if (!status) methods[(*count)++] = method;
+        if (status) return status;
+        list->method[list->count] = method;
+        list->published[list->count++] = is_published;
     }
     return status;
+}
+
+void t2t_method_label(const struct method_list *list, size_t index, char *label, size_t bytes)
+{
+    snprintf(label, bytes, "%s%s", list->method[index]->name, list->published[index] ? published : "");
 }
 
 /* ---- seeds ---- */

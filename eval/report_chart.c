@@ -1,9 +1,11 @@
 /* The report as a picture: accuracy against speed, a curve for each method that was swept. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "eval/chart.h"
 #include "eval/metrics.h"
+#include "eval/option_lists.h"
 #include "eval/report.h"
 
 /* Runs of one variant, whatever their seed, as a point: the mean, with the interval of one run's pictures. */
@@ -18,8 +20,7 @@ static struct chart_point point_of(const struct evaluation *evaluation, struct s
     const struct interval interval = t2t_wilson((size_t)lround(point.y / 100 * images), evaluation->images);
     point.low = 100 * interval.low;
     point.high = 100 * interval.high;
-    const size_t swept = evaluation->runs->run[summary.first].swept;
-    if (swept) snprintf(point.label, sizeof point.label, "%zu", swept);
+    snprintf(point.label, sizeof point.label, "%s", evaluation->runs->run[summary.first].swept);
     return point;
 }
 
@@ -29,14 +30,14 @@ bool t2t_report_chart(const void *results, FILE *out)
     const struct evaluation *evaluation = report->evaluation;
     const struct attention_run *runs = evaluation->runs->run;
     struct chart_point *points = calloc(evaluation->runs->count, sizeof *points);
-    struct chart_series series[ATTENTION_KINDS];
+    struct chart_series series[METHODS_MOST];
     size_t curves = 0, used = 0;
     if (!points) return false;
     for (size_t run = 0; run < evaluation->runs->count; used++) {
         const struct seed_summary summary = t2t_summarise_seeds(evaluation, run);
         points[used] = point_of(evaluation, summary);
-        if (run == 0 || runs[run].method != runs[run - 1].method)
-            series[curves++] = (struct chart_series){runs[run].method->name, &points[used], 0};
+        if (run == 0 || strcmp(runs[run].curve, runs[run - 1].curve) != 0)
+            series[curves++] = (struct chart_series){runs[run].curve, &points[used], 0};
         series[curves - 1].count++;
         run += summary.count;
     }

@@ -47,7 +47,7 @@ static void time_cells(struct table *table, const struct study_case *at, const s
 
 static void case_row(struct table *table, const struct study_case *at, const struct study_case *exact)
 {
-    t2t_table_cell(table, "%s", at->method->name);
+    t2t_table_cell(table, "%s", at->name);
     t2t_table_cell(table, at->features ? "%zu" : "-", at->features);
     error_cell(table, at->spectral, at->errors);
     error_cell(table, at->frobenius, at->errors);
@@ -119,13 +119,13 @@ static bool write_chart(const void *results, FILE *out)
 {
     const struct study *study = results;
     struct chart_point *points = calloc(study->count, sizeof *points);
-    struct chart_series series[ATTENTION_KINDS];
+    struct chart_series series[METHODS_MOST + 1];
     size_t curves = 0;
     if (!points) return false;
     for (size_t i = 0; i < study->count; i++) {
         points[i] = point_of(&study->cases[i]);
-        if (i == 0 || study->cases[i].method != study->cases[i - 1].method)
-            series[curves++] = (struct chart_series){study->cases[i].method->name, &points[i], 0};
+        if (i == 0 || strcmp(study->cases[i].name, study->cases[i - 1].name) != 0)
+            series[curves++] = (struct chart_series){study->cases[i].name, &points[i], 0};
         series[curves - 1].count++;
     }
     char subtitle[640];

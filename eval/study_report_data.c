@@ -34,7 +34,7 @@ bool t2t_study_csv(const void *results, FILE *out)
         const struct quartiles ms = t2t_quartiles(at->ms, at->times);
         const double values[] = {
             ms.median, ms.low, ms.high, t2t_quartiles(at->draw_ms, at->times).median, speedup_of(at, &study->cases[0])};
-        fprintf(out, "%s,%zu,%zu,%.8g,%.4g,%.8g,%.4g,%zu", at->method->name, at->features, at->errors, spectral.mean,
+        fprintf(out, "%s,%zu,%zu,%.8g,%.4g,%.8g,%.4g,%zu", at->name, at->features, at->errors, spectral.mean,
             spectral.deviation, frobenius.mean, frobenius.deviation, at->times);
         for (size_t j = 0; j < sizeof values / sizeof *values; j++) {
             fputc(',', out);
@@ -64,7 +64,7 @@ static json_t *errors_of(const double *values, size_t count)
 static json_t *case_of(const struct study_case *at, const struct study_case *exact)
 {
     const struct quartiles ms = t2t_quartiles(at->ms, at->times);
-    json_t *entry = json_pack("{s:s,s:o,s:o,s:o,s:o,s:o}", "attention", at->method->name, "options",
+    json_t *entry = json_pack("{s:s,s:o,s:o,s:o,s:o,s:o}", "attention", at->name, "options",
         t2t_config_as_json(&at->config), "spectral_error", errors_of(at->spectral, at->errors), "frobenius_error",
         errors_of(at->frobenius, at->errors), "macs", t2t_json_number(at->macs), "speedup",
         t2t_json_number(speedup_of(at, exact)));

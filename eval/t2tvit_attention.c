@@ -29,7 +29,7 @@ static struct {
     .layer = "t2t.1",
     .rows = GLOVE_ROWS,
     .dim = CLUSTER_DIM,
-    .attention = "kdeformer,performer,reformer,scatterbrain",
+    .attention = "kdeformer,kdeformer:published,performer,reformer,scatterbrain",
     .features = "64,128,256,512,1024,2048,4096",
     .seed = 1,
     .runs = 5,
@@ -49,8 +49,8 @@ static const struct option_row rows[] = {
     {OPTION_NUMBER, 'n', "limit", "N", "pictures (4), or independent sets of rows (1)", &settings.limit, 1, 65536},
     {.type = OPTION_SECTION, .help = "Attention:"},
     {OPTION_TEXT, 'a', "attention", "LIST",
-        "methods beside exact (kdeformer,performer,reformer,scatterbrain);\nmean is a control", &settings.attention, 0,
-        0},
+        "methods beside exact (kdeformer,kdeformer:published,performer,\nreformer,scatterbrain); mean is a control",
+        &settings.attention, 0, 0},
     {OPTION_TEXT, 0, "features", "LIST",
         "feature sizes m (64,128,...,4096): kdeformer takes m samples and\nbuckets of m/2, performer m features, "
         "reformer buckets of m/2,\nscatterbrain m features and a window of m/2",
@@ -163,8 +163,8 @@ static enum t2t_status check_options(size_t operands, char **operand)
 
 /* What the options say before any input is there. */
 struct wishes {
-    const struct attention_method *methods[ATTENTION_KINDS];
-    size_t method_count, features[MOST_FEATURES], feature_count;
+    struct method_list methods;
+    size_t features[MOST_FEATURES], feature_count;
     struct attention_settings settings;
 };
 
@@ -174,7 +174,7 @@ static enum t2t_status read_wishes(struct wishes *wishes, struct study *study)
     study->seeds = 1;
     if (settings.seeds && t2t_option_given(&settings.seed))
         return t2t_fail(T2T_BAD_USAGE, "--seed and --seeds: only one of them is meant");
-    enum t2t_status status = t2t_read_methods("attention", settings.attention, wishes->methods, &wishes->method_count);
+    enum t2t_status status = t2t_read_methods("attention", settings.attention, &wishes->methods);
     if (!status)
         status = t2t_read_numbers(
             "features", settings.features, 2, 65536, MOST_FEATURES, wishes->features, &wishes->feature_count);
@@ -193,8 +193,7 @@ static enum t2t_status run(size_t operands, char **operand, int *signal)
     if (!status) status = t2t_interrupt_arm();
     if (!status) status = open_input(&input);
     if (!status)
-        status = t2t_study_plan(
-            &study, wishes.methods, wishes.method_count, wishes.features, wishes.feature_count, &wishes.settings);
+        status = t2t_study_plan(&study, &wishes.methods, wishes.features, wishes.feature_count, &wishes.settings);
     if (!status) {
         t2t_note("%s; %zu methods and sizes", input.description, study.count);
         status = t2t_study_run(&study, report_partial);
