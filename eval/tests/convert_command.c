@@ -1,40 +1,26 @@
 /* t2tvit-convert as a user runs it: options, exit codes, what lies on the disk afterwards, and what a refusal costs. The
  * first argument is the program.
  */
-#include <dirent.h>
-#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "eval/tests/command.h"
 #include "weights/safetensors.h"
 #include "weights/tests/hostile.h"
 
 #define GOLDEN "../weights/tests/golden/checkpoints/"
 #define TINY GOLDEN "transformer_zip.pth.tar"
 
-enum { TEXT = 16384, MOST_ARGUMENTS = 16 };
-
 static const char *program;
 static char folder[] = "/tmp/t2tvit_command_XXXXXX";
-static char out_file[64], in_file[64], said[64];
-
-struct result {
-    int code; /* -1: ended by a signal */
-    double seconds;
-    size_t most_bytes; /* resident */
-    char text[TEXT];   /* standard output and error */
-};
+static char out_file[64], in_file[64];
 
 static int make_folder(void **state)
 {
@@ -42,7 +28,6 @@ static int make_folder(void **state)
     if (!mkdtemp(folder)) return -1;
     snprintf(out_file, sizeof out_file, "%s/out.safetensors", folder);
     snprintf(in_file, sizeof in_file, "%s/in.pth", folder);
-    snprintf(said, sizeof said, "%s/said", folder);
     return setenv("XDG_DATA_HOME", folder, 1);
 }
 
@@ -51,73 +36,13 @@ static int remove_folder(void **state)
     (void)state;
     unlink(out_file);
     unlink(in_file);
-    unlink(said);
     return rmdir(folder);
 }
 
 static size_t files_in_folder(void)
 {
-    DIR *open_folder = opendir(folder);
-    assert_non_null(open_folder);
-    size_t count = 0;
-    while (readdir(open_folder)) count++;
-    closedir(open_folder);
-    return count - 2;
+    return files_in(folder);
 }
-
-static void read_said(char text[TEXT])
-{
-    FILE *file = fopen(said, "r");
-    assert_non_null(file);
-    text[fread(text, 1, TEXT - 1, file)] = '\0';
-    fclose(file);
-    unlink(said);
-}
-
-/* Runs the program with arguments that end with NULL. */
-static struct result run(const char *const *arguments)
-{
-    char *all[MOST_ARGUMENTS] = {strdup(program)};
-    for (size_t i = 0; arguments[i]; i++) {
-        assert_true(i + 2 < MOST_ARGUMENTS);
-        all[i + 1] = strdup(arguments[i]);
-    }
-    struct timespec before, after;
-    clock_gettime(CLOCK_MONOTONIC, &before);
-    const pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        const int to = open(said, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-        if (to < 0 || dup2(to, 1) < 0 || dup2(to, 2) < 0) _exit(125);
-        close(to);
-        execv(program, all);
-        _exit(126);
-    }
-    int status;
-    struct rusage usage;
-    assert_int_equal(wait4(child, &status, 0, &usage), child);
-    clock_gettime(CLOCK_MONOTONIC, &after);
-    for (size_t i = 0; i < MOST_ARGUMENTS; i++) free(all[i]);
-    struct result result = {.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1,
-        .seconds = (double)(after.tv_sec - before.tv_sec) + (double)(after.tv_nsec - before.tv_nsec) / 1e9,
-        .most_bytes = (size_t)usage.ru_maxrss * 1024};
-    read_said(result.text);
-    return result;
-}
-
-#define RUN(...) run((const char *const[]){__VA_ARGS__, NULL})
-
-static void expect(const struct result *result, int code, const char *word)
-{
-    if (result->code != code || !strstr(result->text, word))
-        fail_msg("exit code %d, expected %d with \"%s\":\n%s", result->code, code, word, result->text);
-}
-
-#define EXPECT(CODE, WORD, ...)                                                                                        \
-    do {                                                                                                               \
-        const struct result result_ = RUN(__VA_ARGS__);                                                                \
-        expect(&result_, CODE, WORD);                                                                                  \
-    } while (0)
 
 static void expect_metadata(const char *key, const char *value)
 {
