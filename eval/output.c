@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "eval/interrupt.h"
+
 static enum t2t_status fail_write(const char *path)
 {
     return t2t_fail(T2T_CANNOT_WRITE, "%s: cannot be written (%s)", path, strerror(errno));
@@ -58,6 +60,21 @@ enum t2t_status t2t_output_check(const char *path)
     }
     free(name);
     return status;
+}
+
+enum t2t_status t2t_output_check_file(const char *path)
+{
+    if (strcmp(path, "-") == 0 || is_special(path))
+        return t2t_fail(T2T_CANNOT_WRITE, "%s: is a folder, a pipe or a device, expected the name of a file", path);
+    return t2t_output_check(path);
+}
+
+enum t2t_status t2t_output_check_differs(const char *output, const char *input)
+{
+    struct stat one, other;
+    if (!output || !input || stat(output, &one) != 0 || stat(input, &other) != 0) return T2T_OK;
+    if (!S_ISREG(one.st_mode) || one.st_dev != other.st_dev || one.st_ino != other.st_ino) return T2T_OK;
+    return t2t_fail(T2T_CANNOT_WRITE, "%s: is read by this run, and would be replaced by its output", output);
 }
 
 static bool write_all(int file, const char *text, size_t bytes)
@@ -136,12 +153,14 @@ enum t2t_status t2t_output_write(const char *path, const char *text, size_t byte
 {
     if (strcmp(path, "-") == 0)
         return fwrite(text, 1, bytes, stdout) == bytes ? t2t_output_flush() : fail_standard_output();
+    if (is_special(path)) return write_special(path, text, bytes);
     /* Signals wait until the temporary has become the file, so that it never stays behind. */
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
-    const enum t2t_status status =
-        is_special(path) ? write_special(path, text, bytes) : write_regular(path, text, bytes);
+    t2t_interrupt_defer();
+    const enum t2t_status status = write_regular(path, text, bytes);
+    t2t_interrupt_resume();
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return status;
 }
