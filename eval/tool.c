@@ -74,10 +74,12 @@ bool t2t_tool_begin(const struct tool *tool, int argc, char **argv, size_t *oper
 int t2t_tool_finish(const struct tool *tool, enum t2t_status status)
 {
     t2t_progress_end();
+    const bool failed = status != T2T_OK;
+    if (failed) t2t_error("%s", t2t_last_error()); /* before flushing finds another */
     const enum t2t_status written = t2t_output_flush();
-    if (!status) status = written;
+    if (!failed) status = written;
     if (status == T2T_OK) return 0;
-    t2t_error("%s", t2t_last_error());
+    if (!failed) t2t_error("%s", t2t_last_error());
     if (status == T2T_BAD_USAGE) t2t_error("%s --help lists the options", tool->name);
     return (int)status;
 }
