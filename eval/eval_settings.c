@@ -124,8 +124,11 @@ static enum t2t_status check_outputs(void)
     enum t2t_status status = T2T_OK;
     for (size_t i = 0; i < settings.outputs.count && !status; i++) {
         const char *path = settings.outputs.text[i];
-        if (settings.save_logits && strcmp(path, settings.save_logits) == 0)
-            return t2t_fail(T2T_BAD_USAGE, "\"%s\" is named for two outputs", path);
+        for (size_t j = i + 1; j <= settings.outputs.count; j++) {
+            const char *other = j < settings.outputs.count ? settings.outputs.text[j] : settings.save_logits;
+            if (other && strcmp(path, other) == 0)
+                return t2t_fail(T2T_BAD_USAGE, "\"%s\" is named for two outputs", path);
+        }
         if (strcmp(path, "-") == 0) continue;
         status = t2t_report_format_of(path, &format);
         if (!status) status = t2t_output_check(path);
