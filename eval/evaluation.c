@@ -76,6 +76,7 @@ static void say_interrupted(const struct evaluation *evaluation)
 static void report_interrupted(void *context)
 {
     const struct loop *loop = context;
+    loop->evaluation->signal = t2t_interrupted();
     say_interrupted(loop->evaluation);
     loop->report_partial(loop->evaluation);
 }

@@ -86,10 +86,19 @@ static enum t2t_status write_report(const char *path, enum report_format format)
     return status;
 }
 
-/* Everything that was asked for, also where one part fails; the first failure counts. */
+/* The first failure is the one that counts and is told at the end; others are told where they happen. */
+static void add_failure(enum t2t_status *status, char sentence[T2T_MESSAGE_BYTES], enum t2t_status next)
+{
+    if (next && *status) t2t_error("%s", t2t_last_error());
+    if (next && !*status) snprintf(sentence, T2T_MESSAGE_BYTES, "%s", t2t_last_error());
+    if (!*status) *status = next;
+}
+
+/* Everything that was asked for, also where one part fails. */
 static enum t2t_status write_results(const struct evaluation *evaluation)
 {
-    enum t2t_status status = T2T_OK, next;
+    enum t2t_status status = T2T_OK;
+    char sentence[T2T_MESSAGE_BYTES];
     bool to_stdout = false;
     if (!evaluation->images) return T2T_OK;
     for (size_t i = 0; i < settings.outputs.count; i++) {
@@ -99,20 +108,15 @@ static enum t2t_status write_results(const struct evaluation *evaluation)
             to_stdout = true;
         else
             t2t_report_format_of(path, &format);
-        next = write_report(path, format);
-        if (!status) status = next;
+        add_failure(&status, sentence, write_report(path, format));
     }
-    if (settings.save_logits) {
-        next = save_logits(evaluation);
-        if (!status) status = next;
-    }
-    next = to_stdout ? T2T_OK : write_report("-", (enum report_format)settings.format);
-    return status ? status : next;
+    if (settings.save_logits) add_failure(&status, sentence, save_logits(evaluation));
+    if (!to_stdout) add_failure(&status, sentence, write_report("-", (enum report_format)settings.format));
+    return status ? t2t_fail(status, "%s", sentence) : T2T_OK;
 }
 
 static void report_partial(const struct evaluation *evaluation)
 {
-    ((struct evaluation *)(uintptr_t)evaluation)->signal = t2t_interrupted();
     if (write_results(evaluation)) t2t_error("%s", t2t_last_error());
 }
 
