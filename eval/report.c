@@ -181,7 +181,8 @@ static void print_notes(const struct report *report, FILE *out, const char *begi
             1e3 * evaluation->wait_seconds / images, images / evaluation->wall_seconds,
             evaluation->wait_seconds > forward ? ", limited by decoding: compare the forward column" : "");
     fprintf(out, "%stimes are medians of %zu batch%s, ratios those of the batches' own ratios to %s\n", begin,
-        evaluation->batches, evaluation->batches == 1 ? "" : "es", evaluation->runs->run[evaluation->runs->reference].name);
+        evaluation->batches, evaluation->batches == 1 ? "" : "es",
+        evaluation->runs->run[evaluation->runs->reference].name);
     if (evaluation->labelled && evaluation->images < SMALL_SAMPLE)
         fprintf(out, "%sfew pictures: mind the intervals\n", begin);
     if (evaluation->warned)
