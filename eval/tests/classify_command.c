@@ -198,8 +198,10 @@ static void formats(void **state)
     assert_int_equal(commas, 7 * 6);
     const struct result table = CLASSIFY(DOTS, "-k2", "-a", "exact,kdeformer");
     command_expect(&table, 0, "exact");
-    const char *line = strchr(table.out, '\n') + 1;
-    assert_true(strstr(line, "kdeformer") < strchr(line, '\n')); /* side by side */
+    const char *line = strchr(table.out, '\n') + 1, *next = strchr(line, '\n') + 1;
+    const char *heading = strstr(line, "kdeformer"), *percent = strchr(strchr(next, '%') + 1, '%');
+    assert_true(heading && heading < next); /* side by side, the heading over its column of "  12.34 %" */
+    assert_int_equal(heading - line, percent - next - 6);
     assert_string_equal(table.error, "");
     const struct result wide = CLASSIFY(DOTS, "-k1000");
     command_expect(&wide, 0, " % ");
@@ -207,6 +209,8 @@ static void formats(void **state)
     for (const char *c = wide.out; *c; c++) lines += *c == '\n';
     assert_int_equal(lines, 13); /* as many as there are */
 }
+
+#define E8 "\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9"
 
 static void names_of_classes(void **state)
 {
@@ -230,8 +234,14 @@ static void names_of_classes(void **state)
 
     const char *odd = make_network("odd", T2T_TOKENS_TRANSFORMER, SHOP_SIZE,
         &(struct network_change){.key = "class_names",
-            .value = "[\"a\\u001b[2J\", \"b,\\\"\", \"c\\nd\", \"caf\\u00e9\", \"\", \"a\", \"a\", \"\\u009b1m\", "
+            .value = "[\"a\\u001b[2J\", \"b,\\\"\", \"c\\nd\", \"caf\\u00e9\", \"" E8 E8 E8 E8
+                     "\", \"a\", \"a\", \"\\u009b1m\", "
                      "\"9\", \"10\", \"11\", \"12\"]"});
+    const struct result columns = command_run(
+        shop.classify, (const char *const[]){"-w", odd, DOTS, "-k12", "--names=full", "-a", "exact,mean", NULL});
+    command_expect(&columns, 0, "\u00e9\u00e9\u00e9  "); /* cut between two characters, never within one */
+    assert_null(strstr(columns.out, "\xc3 "));
+    assert_null(strstr(columns.out, E8 E8 E8 "  "));
     const char *const arguments[] = {"-w", odd, DOTS, "-k12", "--format=jsonl", "--names=full", NULL};
     const struct result result = command_run(shop.classify, arguments);
     command_expect(&result, 0, "a?[2J");
