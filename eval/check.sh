@@ -29,20 +29,29 @@ sh eval/install.sh check
 mkdir -p build-check
 
 say "format and includes"
-find eval layers loaders vit weights -name '*.[ch]' -print0 | xargs -0 clang-format --dry-run -Werror
+# Other versions of clang-format break lines elsewhere.
+if clang-format --version | grep -q 'version 14\.'; then
+    find eval layers loaders vit weights -name '*.[ch]' -print0 | xargs -0 clang-format --dry-run -Werror
+else
+    echo "format not checked: it is clang-format 14's, here is $(clang-format --version)"
+fi
 sh eval/check_includes.sh
 
 say "gcc, warnings as errors, all tests"
 build gcc -DCMAKE_C_COMPILER=gcc
 run gcc
 
-say "the kernels and attention again with each instruction set that this processor has"
+say "attention again with each instruction set that this processor has"
 for level in c avx2 avx512; do
     if T2TVIT_CPU=$level build-check/gcc/eval/t2tvit-classify --version >/dev/null 2>&1; then
         echo "T2TVIT_CPU=$level"
-        T2TVIT_CPU=$level run gcc -R '^(golden_attention|attention|kernels)' --quiet
+        T2TVIT_CPU=$level run gcc -R 'attention' --quiet
     fi
 done
+
+say "the demo on a few pictures, and the README's first lines"
+sh eval/demo.sh 24
+sh eval/check_readme.sh
 
 say "clang, warnings as errors, all tests"
 build clang -DCMAKE_C_COMPILER=clang

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "eval/convert_names.h"
 #include "eval/convert_values.h"
 
 enum { CHUNK = 1024 };
@@ -116,8 +117,11 @@ enum t2t_status t2t_convert_verify(
     const char *one, const char *other, const struct t2t_checkpoint_options *options, double tolerance, bool *equal)
 {
     struct t2t_checkpoint *first = NULL, *second = NULL;
+    bool rewritten;
     enum t2t_status status = open_all(&first, one, options);
+    if (!status) status = t2t_convert_names(first, &rewritten);
     if (!status) status = open_all(&second, other, options);
+    if (!status) status = t2t_convert_names(second, &rewritten);
     struct verdict verdict = {0};
     for (size_t i = 0; !status && i < t2t_checkpoint_count(first); i++) {
         const struct t2t_tensor *tensor = t2t_checkpoint_at(first, i);

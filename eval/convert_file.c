@@ -8,9 +8,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "eval/convert_names.h"
 #include "eval/convert_values.h"
 #include "eval/sha256.h"
 #include "vit/model.h"
+#include "weights/utf8.h"
 
 enum { MOST_METADATA = 256, MOST_COPIED = 200, MOST_TENSORS = 20 + 13 * T2T_MAX_LAYERS, NAMED = 5 };
 
@@ -39,7 +41,7 @@ static const char *file_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
-static void say_source(const struct conversion *c)
+static void say_source(const struct conversion *c, bool rewritten)
 {
     const struct t2t_checkpoint_info *info = t2t_checkpoint_info(c->checkpoint);
     const char *ending = strstr(file_name(c->in), ".tar");
@@ -51,6 +53,7 @@ static void say_source(const struct conversion *c)
     else
         printf("weights    all of the file\n");
     if (*info->stripped) printf("names      \"%s\" taken off\n", info->stripped);
+    if (rewritten) printf("names      rewritten to those of the official code\n");
 }
 
 static void say_model(const struct conversion *c)
@@ -160,6 +163,9 @@ enum t2t_status t2t_convert_check_metadata(const struct option_texts *metadata)
         const size_t bytes = strcspn(text, "=");
         if (bytes == 0 || text[bytes] == '\0')
             return t2t_fail(T2T_BAD_USAGE, "--metadata \"%s\": expected KEY=VALUE", text);
+        if (!t2t_is_plain_utf8(text, strlen(text)))
+            return t2t_fail(
+                T2T_BAD_USAGE, "--metadata \"%s\": expected text in UTF-8 without control characters", text);
         if (is_structural(text, bytes))
             return t2t_fail(
                 T2T_BAD_USAGE, "--metadata \"%s\": this is found out from the weights and cannot be given", text);
@@ -204,7 +210,7 @@ static enum t2t_status describe(struct conversion *c, char *texts)
         return t2t_fail(T2T_BAD_MODEL, "%s: has more than %d metadata entries", c->in, MOST_COPIED);
     for (size_t i = 0; source && (key = t2t_tensors_metadata_key(source, i)); i++)
         if (!is_structural(key, strlen(key))) set_metadata(c, key, t2t_tensors_metadata(source, key));
-    set_metadata(c, "source", file_name(c->in));
+    if (t2t_is_plain_utf8(file_name(c->in), strlen(file_name(c->in)))) set_metadata(c, "source", file_name(c->in));
     set_metadata(c, "source_sha256", c->sha256);
     if (*t2t_checkpoint_info(c->checkpoint)->key)
         set_metadata(c, "weights_key", t2t_checkpoint_info(c->checkpoint)->key);
@@ -245,9 +251,9 @@ static enum t2t_status write_out(struct conversion *c, const char *out)
     if (!status && out && c->settings->make_folders) status = make_folders(out);
     if (!status && out) status = t2t_tensors_write(out, c->tensors, c->count, c->metadata, c->metadata_count);
     free(texts);
-    char sum[T2T_SHA256_TEXT];
-    if (!status && out) status = t2t_sha256_file(out, sum);
     if (status) return status;
+    char sum[T2T_SHA256_TEXT] = "(not computed)"; /* whatever happens to it, the file is whole */
+    if (out) t2t_sha256_file(out, sum);
     printf("sha256     %s  %s\n", c->sha256, c->in);
     if (out) {
         printf("sha256     %s  %s\n", sum, out);
@@ -264,7 +270,10 @@ static enum t2t_status prepare(struct conversion *c)
 {
     enum t2t_status status = t2t_checkpoint_open(&c->checkpoint, c->in, &c->settings->checkpoint);
     if (status) return status;
-    say_source(c);
+    bool rewritten;
+    status = t2t_convert_names(c->checkpoint, &rewritten);
+    if (status) return status;
+    say_source(c, rewritten);
     status = t2t_convert_find_model(c->checkpoint, c->in, &c->settings->model, &c->config);
     if (status) return status;
     say_model(c);

@@ -132,13 +132,22 @@ size_t t2t_edit_distance(const char *one, const char *other)
     return cost[m % 3][n];
 }
 
+static size_t common_beginning(const char *one, const char *other)
+{
+    size_t length = 0;
+    while (one[length] && one[length] == other[length]) length++;
+    return length;
+}
+
 const char *t2t_nearest_word(const char *text, const char *const *words, size_t count)
 {
     const char *nearest = NULL;
     size_t least = strlen(text) / 3 + 2; /* further away, a suggestion would only confuse */
     for (size_t i = 0; i < count; i++) {
         const size_t distance = t2t_edit_distance(text, words[i]);
-        if (distance < least) {
+        const bool begins_alike =
+            nearest && distance == least && common_beginning(text, words[i]) > common_beginning(text, nearest);
+        if (distance < least || begins_alike) {
             least = distance;
             nearest = words[i];
         }

@@ -57,7 +57,7 @@ bool t2t_parse_real(const char *text, double minimum, double maximum, double *nu
 /* Number of insertions, deletions, replacements and swaps of neighbours that turn one word into the other. */
 size_t t2t_edit_distance(const char *one, const char *other);
 
-/* The word nearest to `text`, or NULL when none is near. */
+/* The word nearest to `text`, of two as near the one that begins more alike; NULL when none is near. */
 const char *t2t_nearest_word(const char *text, const char *const *words, size_t count);
 
 #endif

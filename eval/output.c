@@ -12,27 +12,11 @@
 #include <unistd.h>
 
 #include "eval/interrupt.h"
+#include "layers/base/new_file.h"
 
 static enum t2t_status fail_write(const char *path)
 {
     return t2t_fail(T2T_CANNOT_WRITE, "%s: cannot be written (%s)", path, strerror(errno));
-}
-
-/* A temporary beside `path`, with the permissions that a new file gets; -1 with errno. *name is to be freed. */
-static int open_temporary(const char *path, char **name)
-{
-    if (asprintf(name, "%s.XXXXXX", path) < 0) {
-        *name = NULL;
-        errno = ENOMEM;
-        return -1;
-    }
-    const int file = mkostemp(*name, O_CLOEXEC);
-    const mode_t mask = umask(0);
-    umask(mask);
-    if (file >= 0 && fchmod(file, 0666 & ~mask) != 0) {
-        /* some file systems have no permissions; the content matters more */
-    }
-    return file;
 }
 
 /* Whether there is something at `path` that cannot be replaced by a file; a folder is an error with errno. */
@@ -51,14 +35,9 @@ enum t2t_status t2t_output_check(const char *path)
         if (file >= 0) close(file);
         return T2T_OK;
     }
-    char *name;
-    const int file = open_temporary(path, &name);
-    const enum t2t_status status = file < 0 ? fail_write(path) : T2T_OK;
-    if (file >= 0) {
-        close(file);
-        unlink(name);
-    }
-    free(name);
+    struct t2t_new_file file;
+    const enum t2t_status status = t2t_new_file_begin(&file, path);
+    if (!status) t2t_new_file_end(&file, T2T_CANNOT_WRITE); /* it was to see */
     return status;
 }
 
@@ -89,20 +68,6 @@ static bool write_all(int file, const char *text, size_t bytes)
     return true;
 }
 
-/* Makes the new name durable; not every file system can, and the file itself is already safe. */
-static void sync_folder(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-    if (!folder) return;
-    const int descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (descriptor >= 0) {
-        fsync(descriptor);
-        close(descriptor);
-    }
-    free(folder);
-}
-
 static enum t2t_status write_special(const char *path, const char *text, size_t bytes)
 {
     const int file = open(path, O_WRONLY | O_CLOEXEC);
@@ -115,28 +80,11 @@ static enum t2t_status write_special(const char *path, const char *text, size_t 
 
 static enum t2t_status write_regular(const char *path, const char *text, size_t bytes)
 {
-    char *name;
-    const int file = open_temporary(path, &name);
-    if (file < 0) {
-        free(name);
-        return fail_write(path);
-    }
-    bool good = write_all(file, text, bytes) && fsync(file) == 0;
-    enum t2t_status status = good ? T2T_OK : fail_write(path);
-    if (close(file) != 0 && good) {
-        good = false;
-        status = fail_write(path);
-    }
-    if (good && rename(name, path) != 0) {
-        good = false;
-        status = fail_write(path);
-    }
-    if (good)
-        sync_folder(path);
-    else
-        unlink(name);
-    free(name);
-    return status;
+    struct t2t_new_file file;
+    enum t2t_status status = t2t_new_file_begin(&file, path);
+    if (status) return status;
+    status = t2t_new_file_write(&file, text, bytes);
+    return t2t_new_file_end(&file, status);
 }
 
 static enum t2t_status fail_standard_output(void)
@@ -154,14 +102,9 @@ enum t2t_status t2t_output_write(const char *path, const char *text, size_t byte
     if (strcmp(path, "-") == 0)
         return fwrite(text, 1, bytes, stdout) == bytes ? t2t_output_flush() : fail_standard_output();
     if (is_special(path)) return write_special(path, text, bytes);
-    /* Signals wait until the temporary has become the file, so that it never stays behind. */
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    t2t_interrupt_defer();
+    t2t_interrupt_defer(); /* a second signal ends the process, but not between the temporary and its name */
     const enum t2t_status status = write_regular(path, text, bytes);
     t2t_interrupt_resume();
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return status;
 }
 

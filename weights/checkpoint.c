@@ -6,11 +6,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "weights/checkpoint_names.h"
 #include "weights/input_file.h"
 #include "weights/torch_stream.h"
 #include "weights/utf8.h"
 
-enum { MOST_TENSORS = 20000, MOST_NAME_BYTES = 500 };
+enum { MOST_TENSORS = 20000 };
 #define MOST_BYTES (UINT64_C(1) << 30)
 
 struct t2t_checkpoint {
@@ -18,61 +19,13 @@ struct t2t_checkpoint {
     struct t2t_checkpoint_info info;
     struct t2t_tensor *tensors;
     size_t count;
-    char *names;              /* of all tensors, one after another */
+    char *names;              /* of all tensors, one after another; NULL: the safetensors file's own */
     struct t2t_tensors *file; /* safetensors */
     enum t2t_file_kind kind;  /* else: */
     struct torch_stream stream;
     const struct pickle_tensor **views; /* [count] */
     unsigned char **copies;             /* [count]: of tensors that did not lie in one piece */
 };
-
-/* ---- names ---- */
-
-static enum t2t_status check_name(const char *path, const char *name, size_t bytes)
-{
-    if (bytes == 0 || bytes > MOST_NAME_BYTES)
-        return t2t_fail(
-            T2T_BAD_MODEL, "%s: a tensor's name has %zu bytes, expected 1 to %d", path, bytes, MOST_NAME_BYTES);
-    if (!t2t_is_plain_utf8(name, bytes) || (bytes == 12 && memcmp(name, "__metadata__", 12) == 0))
-        return t2t_fail(
-            T2T_BAD_MODEL, "%s: a tensor's name (%.*s) is no plain text; the file is damaged", path, (int)bytes, name);
-    return T2T_OK;
-}
-
-static int by_name(const void *left, const void *right)
-{
-    const char *const *a = left, *const *b = right;
-    return strcmp(*a, *b);
-}
-
-static enum t2t_status refuse_duplicates(const struct t2t_checkpoint *checkpoint)
-{
-    const char **sorted = malloc((checkpoint->count + 1) * sizeof *sorted);
-    if (!sorted) return t2t_fail_memory("a list of names", checkpoint->count * sizeof *sorted);
-    for (size_t i = 0; i < checkpoint->count; i++) sorted[i] = checkpoint->tensors[i].name;
-    qsort(sorted, checkpoint->count, sizeof *sorted, by_name);
-    enum t2t_status status = T2T_OK;
-    for (size_t i = 1; i < checkpoint->count && !status; i++)
-        if (strcmp(sorted[i - 1], sorted[i]) == 0)
-            status = t2t_fail(T2T_BAD_MODEL, "%s: two tensors are called %.200s%s%s%s", checkpoint->path, sorted[i],
-                *checkpoint->info.stripped ? " once \"" : "", checkpoint->info.stripped,
-                *checkpoint->info.stripped ? "\" is taken off" : "");
-    free(sorted);
-    return status;
-}
-
-/* Takes the prefix off where it stands. */
-static enum t2t_status strip(struct t2t_checkpoint *checkpoint, const char *prefix)
-{
-    const size_t bytes = strlen(prefix);
-    for (size_t i = 0; bytes && i < checkpoint->count; i++) {
-        struct t2t_tensor *tensor = &checkpoint->tensors[i];
-        if (strncmp(tensor->name, prefix, bytes) != 0 || tensor->name[bytes] == '\0') continue;
-        tensor->name += bytes;
-        checkpoint->info.stripped = prefix;
-    }
-    return refuse_duplicates(checkpoint);
-}
 
 /* ---- safetensors ---- */
 
@@ -95,7 +48,7 @@ static enum t2t_status open_safetensors(struct t2t_checkpoint *checkpoint, const
     for (size_t i = 0; i < checkpoint->count && !status; i++) {
         checkpoint->tensors[i] = *t2t_tensors_at(checkpoint->file, i);
         checkpoint->tensors[i].data = NULL;
-        status = check_name(checkpoint->path, checkpoint->tensors[i].name, strlen(checkpoint->tensors[i].name));
+        status = t2t_check_name(checkpoint->path, checkpoint->tensors[i].name, strlen(checkpoint->tensors[i].name));
     }
     return status;
 }
@@ -120,8 +73,9 @@ static void list_keys(const struct pickle *pickle, const struct pickle_value *di
         at = pickle->places[pickle->places[at].next].next;
         if (key->type != PICKLE_TEXT || key->as.text.bytes > 40) continue;
         if (used + key->as.text.bytes + 6 > 200) break;
-        used += (size_t)snprintf(text + used, 200 - used, "%s%.*s", used ? ", " : "", (int)key->as.text.bytes,
-            (const char *)pickle->bytes + key->as.text.offset);
+        const char *name = (const char *)pickle->bytes + key->as.text.offset;
+        if (!t2t_is_plain_utf8(name, key->as.text.bytes)) continue;
+        used += (size_t)snprintf(text + used, 200 - used, "%s%.*s", used ? ", " : "", (int)key->as.text.bytes, name);
     }
 }
 
@@ -170,7 +124,7 @@ static size_t count_places(const struct pickle *pickle, const struct pickle_valu
     *name_bytes = 0;
     for (uint32_t at = dict->as.places.first; at; at = pickle->places[at].next, count++) {
         const struct pickle_value *key = &pickle->values[pickle->places[at].value];
-        if (count % 2 == 0 && key->type == PICKLE_TEXT && key->as.text.bytes <= MOST_NAME_BYTES)
+        if (count % 2 == 0 && key->type == PICKLE_TEXT && key->as.text.bytes <= T2T_MOST_NAME_BYTES)
             *name_bytes += key->as.text.bytes + 1;
     }
     return count / 2;
@@ -184,7 +138,7 @@ static enum t2t_status add_tensor(struct t2t_checkpoint *checkpoint, const struc
     if (key->type != PICKLE_TEXT)
         return t2t_fail(T2T_BAD_MODEL, "%s: a dictionary of weights has %s as a key, expected a name", checkpoint->path,
             type_names[key->type]);
-    const enum t2t_status status = check_name(checkpoint->path, text, key->as.text.bytes);
+    const enum t2t_status status = t2t_check_name(checkpoint->path, text, key->as.text.bytes);
     if (status) return status;
     if (value->type != PICKLE_TENSOR) {
         char keys[200];
@@ -240,6 +194,26 @@ static enum t2t_status open_torch(struct t2t_checkpoint *checkpoint, const struc
     const struct pickle_value *dict = NULL;
     if (!status) status = choose(checkpoint, options->key, &dict);
     return status ? status : collect(checkpoint, dict);
+}
+
+/* ---- names ---- */
+
+enum t2t_status t2t_checkpoint_rename(
+    struct t2t_checkpoint *checkpoint, const struct t2t_renaming *rows, size_t row_count, bool *changed)
+{
+    const enum t2t_status status =
+        t2t_rename(checkpoint->tensors, checkpoint->count, rows, row_count, &checkpoint->names, changed);
+    return status ? status : t2t_check_unique(checkpoint->path, checkpoint->tensors, checkpoint->count, *changed);
+}
+
+/* Takes the prefix off where it stands. */
+static enum t2t_status strip(struct t2t_checkpoint *checkpoint, const char *prefix)
+{
+    bool changed = false;
+    const enum t2t_status status =
+        t2t_checkpoint_rename(checkpoint, &(const struct t2t_renaming){prefix, ""}, 1, &changed);
+    if (changed) checkpoint->info.stripped = prefix;
+    return status;
 }
 
 /* ---- opening ---- */

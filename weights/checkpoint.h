@@ -42,6 +42,16 @@ size_t t2t_checkpoint_count(const struct t2t_checkpoint *checkpoint);
 /* In the file's order; `data` is NULL until it is loaded. */
 const struct t2t_tensor *t2t_checkpoint_at(const struct t2t_checkpoint *checkpoint, size_t index);
 const struct t2t_tensor *t2t_checkpoint_find(const struct t2t_checkpoint *checkpoint, const char *name);
+
+/* A text at the beginning of names, or with a dot before it anywhere in them, that becomes another. */
+struct t2t_renaming {
+    const char *from, *to;
+};
+/* Rewrites all names by the rows, one row after another. T2T_BAD_MODEL when two names become one. *changed: whether any
+ * name is another than before. */
+enum t2t_status t2t_checkpoint_rename(
+    struct t2t_checkpoint *checkpoint, const struct t2t_renaming *rows, size_t row_count, bool *changed);
+
 /* The safetensors file behind it, for its metadata; NULL for the other forms. */
 const struct t2t_tensors *t2t_checkpoint_safetensors(const struct t2t_checkpoint *checkpoint);
 

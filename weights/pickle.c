@@ -186,7 +186,7 @@ static enum t2t_status frame(struct machine *machine, unsigned char code)
     uint64_t length = 0;
     const enum t2t_status status = pickle_read_number(machine, 8, &length);
     if (status) return status;
-    if (length > T2T_PICKLE_MAX_BYTES) return pickle_refuse(machine, "states a frame longer than 64 MiB");
+    if (length > T2T_PICKLE_MAX_BYTES) return pickle_refuse(machine, "states a frame longer than 16 MiB");
     return length > machine->pickle->size - machine->at ? pickle_ends_early(machine) : T2T_OK;
 }
 
@@ -287,7 +287,7 @@ enum t2t_status t2t_pickle_read(
 {
     *pickle = (struct pickle){.path = path, .bytes = bytes, .size = size, .place_count = 1};
     struct machine machine = {.pickle = pickle, .at = start, .instruction = start};
-    if (size > UINT32_MAX) return pickle_refuse(&machine, "is longer than 64 MiB");
+    if (size > T2T_PICKLE_MAX_BYTES) return pickle_refuse(&machine, "is longer than 16 MiB");
     const enum t2t_status status = run(&machine);
     free(machine.stack);
     free(machine.marks);

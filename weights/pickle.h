@@ -1,7 +1,8 @@
 /* Reads a Python pickle as data. Nothing is imported, called or constructed: a fixed list of instructions fills a flat
  * table of values, a fixed list of globals is matched as text, everything else is refused with its byte offset.
  *
- * Protocols 2 to 4. Bounds: 64 MiB of pickle, 1,000,000 values and as many places in containers, 100,000 storages.
+ * Protocols 2 to 4. Bounds: 16 MiB of pickle, 500,000 values and as many places in containers, 50,000 storages and as
+ * many tensors, which together bound the memory at about 50 MB; the checkpoint of a training run needs a tenth of each.
  * Nothing recurses, neither here nor in a caller that walks one level. Internal to weights/.
  */
 #ifndef T2T_WEIGHTS_PICKLE_H
@@ -13,7 +14,7 @@
 
 #include "weights/safetensors.h"
 
-enum { T2T_PICKLE_MAX_BYTES = 64 << 20 };
+enum { T2T_PICKLE_MAX_BYTES = 16 << 20 };
 
 enum pickle_type {
     PICKLE_NONE,

@@ -172,7 +172,7 @@ enum t2t_status pickle_read_text(struct machine *machine, size_t length_bytes, s
     uint64_t length;
     const enum t2t_status status = pickle_read_number(machine, length_bytes, &length);
     if (status) return status;
-    if (length > T2T_PICKLE_MAX_BYTES) return pickle_refuse(machine, "states a text longer than 64 MiB");
+    if (length > T2T_PICKLE_MAX_BYTES) return pickle_refuse(machine, "states a text longer than 16 MiB");
     if (machine->pickle->size - machine->at < length) return pickle_ends_early(machine);
     *text = (struct pickle_text){(uint32_t)machine->at, (uint32_t)length};
     machine->at += (size_t)length;

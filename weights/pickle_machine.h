@@ -4,7 +4,7 @@
 
 #include "weights/pickle.h"
 
-enum { MAX_VALUES = 1000000, MAX_STORAGES = 100000 };
+enum { MAX_VALUES = 500000, MAX_STORAGES = 50000 };
 #define NOTHING UINT32_MAX
 
 struct machine {

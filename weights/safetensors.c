@@ -1,7 +1,6 @@
 /* Reading safetensors: the header is read and checked as a whole before the data is mapped, so that a mapping only ever
  * exists of a file whose every tensor is known to lie inside it.
  *
- * Bounds: header at most 100,000,000 bytes (the format's own limit) and 400,000 JSON values, which bounds memory.
  * A file that another program truncates while it is mapped raises SIGBUS on access, as every mapping does: the library
  * cannot answer that, programs catch the signal (weights are replaced by renaming, never by writing into them).
  */
@@ -16,8 +15,7 @@
 #include <unistd.h>
 
 #include "weights/input_file.h"
-
-enum { LENGTH_BYTES = 8, MAX_HEADER_BYTES = 100000000, MAX_HEADER_VALUES = 400000 };
+#include "weights/safetensors_header.h"
 
 struct placed_tensor {
     struct t2t_tensor tensor;
@@ -59,84 +57,7 @@ size_t t2t_dtype_bytes(enum t2t_dtype dtype)
     return dtypes[dtype].bytes;
 }
 
-/* ---- the header's text ---- */
-
-static enum t2t_status refuse_kind(const char *path, int descriptor, uint64_t size)
-{
-    const enum t2t_file_kind kind = t2t_input_kind(path, descriptor, size);
-    if (kind == T2T_FILE_ZIP || kind == T2T_FILE_TORCH_LEGACY || kind == T2T_FILE_PICKLE)
-        return t2t_fail(T2T_BAD_MODEL,
-            "%s: is a PyTorch checkpoint (%s); convert it: t2tvit-convert IN OUT.safetensors", path,
-            t2t_file_kind_text(kind));
-    if (kind == T2T_FILE_HTML || kind == T2T_FILE_LFS_POINTER)
-        return t2t_fail(T2T_BAD_MODEL, "%s: is %s, not weights; the download went wrong, fetch the file itself", path,
-            t2t_file_kind_text(kind));
-    if (kind != T2T_FILE_UNKNOWN && kind != T2T_FILE_SAFETENSORS)
-        return t2t_fail(T2T_BAD_MODEL, "%s: is %s, expected a safetensors file", path, t2t_file_kind_text(kind));
-    return T2T_OK;
-}
-
-/* Length of the header; afterwards it is known to lie in the file and to begin with '{'. */
-static enum t2t_status read_length(const char *path, int descriptor, uint64_t size, size_t *length)
-{
-    const enum t2t_status kind = refuse_kind(path, descriptor, size);
-    if (kind) return kind;
-    if (size < LENGTH_BYTES + 2)
-        return t2t_fail(T2T_BAD_MODEL, "%s: has %llu bytes, too few for a safetensors file, which has at least %d",
-            path, (unsigned long long)size, LENGTH_BYTES + 2);
-    unsigned char beginning[LENGTH_BYTES + 1];
-    const enum t2t_status status = t2t_input_read(path, descriptor, 0, beginning, sizeof beginning);
-    if (status) return status;
-    uint64_t stated = 0;
-    for (size_t i = LENGTH_BYTES; i-- > 0;) stated = stated << 8 | beginning[i];
-    if (stated < 2 || stated > MAX_HEADER_BYTES)
-        return t2t_fail(T2T_BAD_MODEL,
-            "%s: states a header length of %llu bytes, expected 2 to %d; this is no safetensors file", path,
-            (unsigned long long)stated, MAX_HEADER_BYTES);
-    if (stated > size - LENGTH_BYTES)
-        return t2t_fail(T2T_BAD_MODEL,
-            "%s: states a header length of %llu bytes but has only %llu in all; it is incomplete, fetch it again", path,
-            (unsigned long long)stated, (unsigned long long)size);
-    if (beginning[LENGTH_BYTES] != '{')
-        return t2t_fail(T2T_BAD_MODEL, "%s: the header begins with byte 0x%02x, expected '{'; no safetensors file",
-            path, beginning[LENGTH_BYTES]);
-    *length = (size_t)stated;
-    return T2T_OK;
-}
-
-/* An upper bound of the values in a JSON text, so that a small file cannot claim much memory. */
-static size_t most_values(const char *text, size_t length)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < length; i++) count += text[i] == ',' || text[i] == '[' || text[i] == '{';
-    return count;
-}
-
-static enum t2t_status parse_header(struct t2t_tensors *file, const char *text, size_t length)
-{
-    if (most_values(text, length) > MAX_HEADER_VALUES)
-        return t2t_fail(T2T_BAD_MODEL, "%s: the header has more than %d values, which no weights need", file->path,
-            MAX_HEADER_VALUES);
-    json_error_t error;
-    file->header = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
-    if (file->header) return T2T_OK;
-    if (json_error_code(&error) == json_error_out_of_memory) return t2t_fail_memory("the header", length);
-    const bool duplicate = json_error_code(&error) == json_error_duplicate_key;
-    return t2t_fail(T2T_BAD_MODEL, "%s: the header is not valid JSON at byte %d: %.200s%s", file->path, error.position,
-        error.text, duplicate ? " (a name may occur only once)" : "");
-}
-
-static enum t2t_status read_header(struct t2t_tensors *file, int descriptor, size_t length)
-{
-    char *text = malloc(length);
-    if (!text) return t2t_fail_memory("the header", length);
-    enum t2t_status status = t2t_input_read(file->path, descriptor, LENGTH_BYTES, text, length);
-    if (!status) status = parse_header(file, text, length);
-    free(text);
-    return status;
-}
-
-/* ---- its tensors ---- */
+/* ---- the header's tensors ---- */
 
 static enum t2t_status bad_tensor(const struct t2t_tensors *file, const char *name, const char *what)
 {
@@ -283,14 +204,13 @@ static enum t2t_status map_data(struct t2t_tensors *file, int descriptor, uint64
 
 static enum t2t_status read_file(struct t2t_tensors *file, int descriptor, uint64_t size)
 {
-    size_t length = 0;
-    enum t2t_status status = read_length(file->path, descriptor, size, &length);
-    if (!status) status = read_header(file, descriptor, length);
+    size_t data_begins = 0;
+    enum t2t_status status = t2t_safetensors_header(&file->header, &data_begins, file->path, descriptor, size);
     if (status) return status;
-    const uint64_t data_bytes = size - LENGTH_BYTES - length;
+    const uint64_t data_bytes = size - data_begins;
     status = read_tensors(file, data_bytes);
     if (!status) status = check_cover(file, data_bytes);
-    if (!status) status = map_data(file, descriptor, size, LENGTH_BYTES + length);
+    if (!status) status = map_data(file, descriptor, size, data_begins);
     return status;
 }
 

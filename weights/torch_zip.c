@@ -3,14 +3,17 @@
  */
 #include <archive.h>
 #include <archive_entry.h>
+#include <errno.h>
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "weights/torch_stream.h"
 
-enum { BLOCK_BYTES = 1 << 16, MOST_PICKLE_RATIO = 200 };
+enum { BLOCK_BYTES = 1 << 16, MOST_RATIO = 20 };
 #define MOST_UNPACKED_BYTES (UINT64_C(4) << 30)
+#define ALWAYS_UNPACKED_BYTES (UINT64_C(64) << 20)
 
 static enum t2t_status bad(const struct torch_stream *stream, const char *what)
 {
@@ -19,6 +22,7 @@ static enum t2t_status bad(const struct torch_stream *stream, const char *what)
 
 static enum t2t_status archive_failed(const struct torch_stream *stream, struct archive *archive)
 {
+    if (archive_errno(archive) == ENOMEM) return t2t_fail_memory("unpacking a zip archive", BLOCK_BYTES);
     const char *why = archive_error_string(archive);
     return t2t_fail(T2T_BAD_MODEL, "%s: the zip archive cannot be unpacked (%s); it is damaged, fetch it again",
         stream->path, why ? why : "no reason given");
@@ -44,12 +48,15 @@ static enum t2t_status unpack_entry(
     return more ? bad(stream, "an entry of the zip archive is longer than stated; it is damaged") : T2T_OK;
 }
 
-/* Entry i of the directory goes to to[i]; where that is NULL it is skipped, or with check_all read all the same. */
+/* Entry i of the directory goes to to[i]; where that is NULL it is skipped, or with check_all read all the same. What
+ * comes after the last that is wanted is left alone. */
 static enum t2t_status unpack_entries(
     const struct torch_stream *stream, struct archive *archive, unsigned char *const *to, bool check_all)
 {
     const struct zip_directory *directory = &stream->directory;
-    for (size_t i = 0; i < directory->count; i++) {
+    size_t count = directory->count;
+    while (!check_all && count && !to[count - 1]) count--;
+    for (size_t i = 0; i < count; i++) {
         const struct zip_entry *entry = &directory->entries[i];
         struct archive_entry *found;
         if (archive_read_next_header(archive, &found) != ARCHIVE_OK) return archive_failed(stream, archive);
@@ -66,12 +73,19 @@ static enum t2t_status unpack(const struct torch_stream *stream, unsigned char *
 {
     struct archive *archive = archive_read_new();
     if (!archive) return t2t_fail_memory("a zip archive", BLOCK_BYTES);
+    /* names are compared as bytes: nothing may hinge on the user's locale */
+    const locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+    const locale_t before = utf8 ? uselocale(utf8) : (locale_t)0;
     enum t2t_status status = T2T_OK;
     if (lseek(stream->descriptor, 0, SEEK_SET) || archive_read_support_format_zip_seekable(archive) != ARCHIVE_OK ||
         archive_read_open_fd(archive, stream->descriptor, BLOCK_BYTES) != ARCHIVE_OK)
         status = archive_failed(stream, archive);
     if (!status) status = unpack_entries(stream, archive, to, check_all);
     archive_read_free(archive);
+    if (utf8) {
+        uselocale(before);
+        freelocale(utf8);
+    }
     return status;
 }
 
@@ -108,6 +122,8 @@ static enum t2t_status find_pickle(struct torch_stream *stream, size_t *number)
         stream->top_bytes = (size_t)(slash - directory->entries[i].name) + 1;
         found++;
     }
+    if (total > ALWAYS_UNPACKED_BYTES && total / MOST_RATIO > stream->size)
+        return bad(stream, "the zip archive would unpack to more than 20 times its size, which no weights do");
     if (has_folder(directory, "/code/") || has_folder(directory, "/constants.pkl"))
         return bad(stream, "is a TorchScript archive, a program; save the state_dict() of the module instead");
     if (found == 1) return T2T_OK;
@@ -150,9 +166,7 @@ enum { MOST_ORDER_BYTES = 16 };
 static enum t2t_status unpack_pickle(struct torch_stream *stream, size_t pickle)
 {
     const struct zip_entry *entries = stream->directory.entries;
-    if (entries[pickle].size > T2T_PICKLE_MAX_BYTES) return bad(stream, "its data.pkl is larger than 64 MiB");
-    if (entries[pickle].size / MOST_PICKLE_RATIO > entries[pickle].packed)
-        return bad(stream, "its data.pkl is packed more tightly than any real one could be");
+    if (entries[pickle].size > T2T_PICKLE_MAX_BYTES) return bad(stream, "its data.pkl is larger than 16 MiB");
     const size_t order = find_in_top(stream, pickle, "byteorder"), bytes = (size_t)entries[pickle].size;
     const bool ordered = order < stream->directory.count;
     if (ordered && entries[order].size > MOST_ORDER_BYTES) return check_byte_order(stream, NULL, 0);

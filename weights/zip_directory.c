@@ -10,9 +10,9 @@
 #include "weights/input_file.h"
 
 enum {
-    MAX_ENTRIES = 50000,
+    MAX_ENTRIES = 25000,
     MAX_NAME = 512,
-    MAX_DIRECTORY_BYTES = 64 << 20,
+    MAX_DIRECTORY_BYTES = 8 << 20,
     END_BYTES = 22,
     END64_BYTES = 56,
     LOCATOR_BYTES = 20,
@@ -163,9 +163,12 @@ static enum t2t_status check_local(const struct reader *reader, const struct hea
         little(local + 6, 2) != central->flags)
         return bad(reader, "names or packs an entry in two ways that contradict each other");
     const uint64_t crc = little(local + 14, 4), packed = little(local + 18, 4), size = little(local + 22, 4);
-    const bool later = central->flags & FLAG_DESCRIPTOR && crc == 0 && packed == 0 && size == 0;
-    if (!later && (crc != central->crc || (packed != central->packed && packed != 0xffffffff) ||
-                      (size != central->size && size != 0xffffffff)))
+    /* 0xffffffff: in a field of 64 bits, which the library that unpacks compares */
+    const bool no_packed = packed == 0xffffffff, no_size = size == 0xffffffff;
+    const bool later =
+        central->flags & FLAG_DESCRIPTOR && crc == 0 && (packed == 0 || no_packed) && (size == 0 || no_size);
+    if (!later &&
+        (crc != central->crc || (packed != central->packed && !no_packed) || (size != central->size && !no_size)))
         return bad(reader, "states sizes or checksums of an entry that contradict each other");
     entry->data = entry->header + bytes + little(local + 28, 2);
     if (entry->data > reader->begin || central->packed > reader->begin - entry->data)

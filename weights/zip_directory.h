@@ -21,7 +21,7 @@ struct zip_directory {
     char *names;
 };
 
-/* Reads and checks the directory and every local header. At most 50,000 entries, stored or deflated, not encrypted,
+/* Reads and checks the directory and every local header. At most 25,000 entries, stored or deflated, not encrypted,
  * no name twice, none overlapping another. Release with t2t_zip_directory_free(), also after a failure. */
 enum t2t_status t2t_zip_directory_read(
     struct zip_directory *directory, const char *path, int descriptor, uint64_t file_size);

@@ -1,5 +1,5 @@
-/* t2tvit-convert as a user runs it: options, exit codes, what lies on the disk afterwards, and what a refusal costs. The
- * first argument is the program.
+/* t2tvit-convert as a user runs it: options, exit codes, what lies on the disk afterwards. The first argument is the
+ * program.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,43 +11,17 @@
 
 #include <cmocka.h>
 
-#include "eval/tests/command.h"
+#include "eval/tests/run_tool.h"
 #include "weights/safetensors.h"
-#include "weights/tests/hostile.h"
+#include "weights/tests/torch_writer.h"
 
 #define GOLDEN "../weights/tests/golden/checkpoints/"
 #define TINY GOLDEN "transformer_zip.pth.tar"
 
-static const char *program;
-static char folder[] = "/tmp/t2tvit_command_XXXXXX";
-static char out_file[64], in_file[64];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    if (!mkdtemp(folder)) return -1;
-    snprintf(out_file, sizeof out_file, "%s/out.safetensors", folder);
-    snprintf(in_file, sizeof in_file, "%s/in.pth", folder);
-    return setenv("XDG_DATA_HOME", folder, 1);
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    unlink(out_file);
-    unlink(in_file);
-    return rmdir(folder);
-}
-
-static size_t files_in_folder(void)
-{
-    return files_in(folder);
-}
-
 static void expect_metadata(const char *key, const char *value)
 {
     struct t2t_tensors *file;
-    if (t2t_tensors_open(&file, out_file)) fail_msg("%s", t2t_last_error());
+    if (t2t_tensors_open(&file, run_out)) fail_msg("%s", t2t_last_error());
     const char *found = t2t_tensors_metadata(file, key);
     if (!found || strcmp(found, value) != 0) fail_msg("metadata %s is %s, expected %s", key, found, value);
     t2t_tensors_close(file);
@@ -64,33 +38,33 @@ static void golden_forms(void **state)
     for (size_t i = 0; i < sizeof transformers / sizeof *transformers; i++) {
         char file[128];
         snprintf(file, sizeof file, GOLDEN "%s", transformers[i]);
-        EXPECT(0, "custom: transformer, 224 px, 10 classes", "--force", "--num-heads", "3", file, out_file);
-        EXPECT(0, "equal: 52 tensors compared, largest difference 0", "--verify", out_file,
+        EXPECT(0, "custom: transformer, 224 px, 10 classes", "--force", "--num-heads", "3", file, run_out);
+        EXPECT(0, "equal: 52 tensors compared, largest difference 0", "--verify", run_out,
             GOLDEN "transformer_expected.safetensors");
     }
-    EXPECT(0, "performer", "--force", "--num-heads=3", GOLDEN "performer_zip.pth", out_file);
-    EXPECT(0, "equal: 56 tensors", "--verify", out_file, GOLDEN "performer_expected.safetensors");
+    EXPECT(0, "performer", "--force", "--num-heads=3", GOLDEN "performer_zip.pth", run_out);
+    EXPECT(0, "equal: 56 tensors", "--verify", run_out, GOLDEN "performer_expected.safetensors");
     expect_metadata("tokens_type", "performer");
     expect_metadata("num_heads", "3");
     expect_metadata("model", "custom");
     expect_metadata("source", "performer_zip.pth");
-    unlink(out_file);
+    unlink(run_out);
 }
 
 static void types(void **state)
 {
     (void)state;
-    EXPECT(0, "52 BF16", "--num-heads", "3", "--dtype", "bf16", TINY, out_file);
-    EXPECT(0, "equal", "--verify", out_file, GOLDEN "transformer_bfloat16.pth");
-    EXPECT(0, "52 F16", "--num-heads", "3", "--dtype", "f16", "-f", TINY, out_file);
-    EXPECT(0, "equal", "--verify", out_file, GOLDEN "transformer_half.pth");
-    EXPECT(1, "not equal", "--verify", out_file, TINY);
-    EXPECT(0, "equal", "--verify", "--tolerance", "1e-2", out_file, TINY);
-    EXPECT(0, "52 F16", "--num-heads", "3", "-f", GOLDEN "transformer_half.pth", out_file); /* kept */
-    EXPECT(0, "52 F32", "--num-heads", "3", "--dtype", "f32", "-f", GOLDEN "transformer_half.pth", out_file);
-    EXPECT(0, "equal", "--verify", out_file, GOLDEN "transformer_half.pth");
-    EXPECT(0, "custom", "--dtype", "f16", "-n", out_file); /* heads from its metadata */
-    unlink(out_file);
+    EXPECT(0, "52 BF16", "--num-heads", "3", "--dtype", "bf16", TINY, run_out);
+    EXPECT(0, "equal", "--verify", run_out, GOLDEN "transformer_bfloat16.pth");
+    EXPECT(0, "52 F16", "--num-heads", "3", "--dtype", "f16", "-f", TINY, run_out);
+    EXPECT(0, "equal", "--verify", run_out, GOLDEN "transformer_half.pth");
+    EXPECT(1, "not equal", "--verify", run_out, TINY);
+    EXPECT(0, "equal", "--verify", "--tolerance", "1e-2", run_out, TINY);
+    EXPECT(0, "52 F16", "--num-heads", "3", "-f", GOLDEN "transformer_half.pth", run_out); /* kept */
+    EXPECT(0, "52 F32", "--num-heads", "3", "--dtype", "f32", "-f", GOLDEN "transformer_half.pth", run_out);
+    EXPECT(0, "equal", "--verify", run_out, GOLDEN "transformer_half.pth");
+    EXPECT(0, "custom", "--dtype", "f16", "-n", run_out); /* heads from its metadata */
+    unlink(run_out);
 }
 
 static void keys(void **state)
@@ -110,16 +84,17 @@ static void metadata_and_positions(void **state)
 {
     (void)state;
     EXPECT(0, "resized from 224 to 384 px", "--num-heads", "3", "--resize-pos-embed", "384", "--metadata",
-        "crop_pct=1.0", "--metadata", "note=a=b", TINY, out_file);
+        "crop_pct=1.0", "--metadata", "note=a=b", TINY, run_out);
     expect_metadata("image_size", "384");
     expect_metadata("crop_pct", "1.0");
     expect_metadata("note", "a=b");
-    EXPECT(0, "384 px", "-n", out_file);
-    EXPECT(0, "224 px", "--resize-pos-embed", "224", "-f", "-n", out_file, in_file);
-    EXPECT(2, "multiple of 16", "--resize-pos-embed", "100", TINY, out_file);
-    EXPECT(2, "KEY=VALUE", "--metadata", "novalue", "-f", TINY, out_file);
-    EXPECT(2, "cannot be given", "--metadata", "num_heads=4", "-f", TINY, out_file);
-    unlink(out_file);
+    EXPECT(0, "384 px", "-n", run_out);
+    EXPECT(0, "224 px", "--resize-pos-embed", "224", "-f", "-n", run_out, run_in);
+    EXPECT(2, "multiple of 16", "--resize-pos-embed", "100", TINY, run_out);
+    EXPECT(2, "KEY=VALUE", "--metadata", "novalue", "-f", TINY, run_out);
+    EXPECT(2, "without control characters", "--metadata", "note=\x1b[2J", "-f", TINY, run_out);
+    EXPECT(2, "cannot be given", "--metadata", "num_heads=4", "-f", TINY, run_out);
+    unlink(run_out);
 }
 
 static void models(void **state)
@@ -147,7 +122,7 @@ static void save_changed(void (*change)(struct t2t_tensor *tensors, size_t *coun
     change(tensors, &count);
     struct bytes bytes = {0};
     torch_zip(&bytes, tensors, count, (struct torch_form){0});
-    bytes_save(&bytes, in_file);
+    bytes_save(&bytes, run_in);
     bytes_free(&bytes);
     t2t_tensors_close(file);
 }
@@ -198,32 +173,89 @@ static void odd_weights(void **state)
     (void)state;
     save_changed(add_auxiliary_head);
     EXPECT(4, "1 tensors are no part of a custom: aux_head.weight; --allow-unknown leaves them out", "--num-heads", "3",
-        in_file, out_file);
+        run_in, run_out);
     EXPECT(0, "left out   1 tensors that are no part of it: aux_head.weight", "--num-heads", "3", "--allow-unknown",
-        in_file, out_file);
-    EXPECT(0, "equal: 52 tensors", "--verify", out_file, TINY);
-    unlink(out_file);
+        run_in, run_out);
+    EXPECT(0, "equal: 52 tensors", "--verify", run_out, TINY);
+    unlink(run_out);
 
     memcpy(&other_values[7], &(const uint32_t){0x7fc00000}, 4);
     save_changed(replace_norm);
-    EXPECT(4, "norm.weight holds NaN or infinity at element 7", "--num-heads", "3", in_file, out_file);
-    EXPECT(0, "wrote", "--num-heads", "3", "--allow-nonfinite", in_file, out_file);
-    EXPECT(0, "equal: 52 tensors", "--verify", out_file, in_file); /* NaN where NaN was */
-    unlink(out_file);
+    EXPECT(4, "norm.weight holds NaN or infinity at element 7", "--num-heads", "3", run_in, run_out);
+    EXPECT(0, "wrote", "--num-heads", "3", "--allow-nonfinite", run_in, run_out);
+    EXPECT(0, "equal: 52 tensors", "--verify", run_out, run_in); /* NaN where NaN was */
+    unlink(run_out);
     other_values[7] = 70000;
     save_changed(replace_norm);
     EXPECT(4, "norm.weight holds 70000 at element 7, which F16 cannot hold", "--num-heads", "3", "--dtype", "f16",
-        in_file, out_file);
+        run_in, run_out);
     save_changed(remove_norm);
-    EXPECT(4, "norm.weight is missing", "--num-heads", "3", in_file, out_file);
+    EXPECT(4, "norm.weight is missing", "--num-heads", "3", run_in, run_out);
     save_changed(reshape_norm);
-    EXPECT(4, "norm.weight is [6, 8]", "--num-heads", "3", in_file, out_file);
+    EXPECT(4, "norm.weight is [6, 8]", "--num-heads", "3", run_in, run_out);
     save_changed(integer_norm);
-    EXPECT(4, "norm.weight holds I32 values", "--num-heads", "3", in_file, out_file);
+    EXPECT(4, "norm.weight holds I32 values", "--num-heads", "3", run_in, run_out);
     save_changed(remove_positions);
-    EXPECT(4, "pos_embed is missing", "--num-heads", "3", in_file, out_file);
-    unlink(in_file);
-    assert_int_equal(files_in_folder(), 0);
+    EXPECT(4, "pos_embed is missing", "--num-heads", "3", run_in, run_out);
+    unlink(run_in);
+    assert_int_equal(run_files_in_folder(), 0);
+}
+
+/* mmpretrain's names, and those of a network within a module, for the tiny network's. */
+static char other_names[64][96];
+
+static void replace_text(char *name, const char *from, const char *to)
+{
+    char *at = strstr(name, from), rest[96];
+    if (!at) return;
+    snprintf(rest, sizeof rest, "%s", at + strlen(from));
+    snprintf(at, sizeof rest - (size_t)(at - name), "%s%s", to, rest);
+}
+
+static void name_as(struct t2t_tensor *tensors, size_t count, const char *prefix, const char *const rows[][2])
+{
+    for (size_t i = 0; i < count; i++) {
+        const bool head = strncmp(tensors[i].name, "head.", 5) == 0;
+        snprintf(other_names[i], sizeof *other_names, "%s%s", head ? "" : prefix, tensors[i].name);
+        for (size_t j = 0; rows[j][0]; j++) replace_text(other_names[i], rows[j][0], rows[j][1]);
+        tensors[i].name = other_names[i];
+    }
+}
+
+static void name_as_mmpretrain(struct t2t_tensor *tensors, size_t *count)
+{
+    static const char *const rows[][2] = {{".blocks.", ".encoder."}, {".norm1.", ".ln1."}, {".norm2.", ".ln2."},
+        {".mlp.fc1.", ".ffn.layers.0.0."}, {".mlp.fc2.", ".ffn.layers.1."}, {"head.", "head.layers.head."},
+        {NULL, NULL}};
+    name_as(tensors, *count, "backbone.", rows);
+}
+static void name_as_part(struct t2t_tensor *tensors, size_t *count)
+{
+    static const char *const rows[][2] = {{"head.", "classifier."}, {NULL, NULL}};
+    name_as(tensors, *count, "student.model.", rows);
+}
+static void name_two_alike(struct t2t_tensor *tensors, size_t *count)
+{
+    static const char *const rows[][2] = {{".blocks.0.norm1.weight", ".blocks.0.ln1.weight"},
+        {".blocks.0.norm2.weight", ".encoder.0.ln1.weight"}, {NULL, NULL}};
+    name_as(tensors, *count, "backbone.", rows);
+}
+
+static void names_of_other_code_bases(void **state)
+{
+    (void)state;
+    void (*const namings[])(struct t2t_tensor *, size_t *) = {name_as_mmpretrain, name_as_part};
+    for (size_t i = 0; i < 2; i++) {
+        save_changed(namings[i]);
+        EXPECT(0, "names      rewritten to those of the official code", "--num-heads", "3", run_in, run_out);
+        EXPECT(0, "equal: 52 tensors", "--verify", run_out, TINY);
+        EXPECT(0, "equal: 52 tensors", "--verify", run_in, TINY);
+        unlink(run_out);
+    }
+    save_changed(name_two_alike);
+    EXPECT(4, "two tensors are called blocks.0.norm1.weight", "--num-heads", "3", run_in, run_out);
+    unlink(run_in);
+    assert_int_equal(run_files_in_folder(), 0);
 }
 
 /* ---- where to ---- */
@@ -231,34 +263,34 @@ static void odd_weights(void **state)
 static void targets(void **state)
 {
     (void)state;
-    EXPECT(0, "wrote", "--num-heads", "3", TINY, out_file);
-    EXPECT(6, "exists already; --force replaces it", "--num-heads", "3", TINY, out_file);
-    EXPECT(6, "is the input", "--force", out_file, out_file);
-    EXPECT(6, "is a folder or device", "--num-heads", "3", TINY, folder);
+    EXPECT(0, "wrote", "--num-heads", "3", TINY, run_out);
+    EXPECT(6, "exists already; --force replaces it", "--num-heads", "3", TINY, run_out);
+    EXPECT(6, "is the input", "--force", run_out, run_out);
+    EXPECT(6, "is a folder or device", "--num-heads", "3", TINY, run_folder);
     EXPECT(6, "is a folder or device", "--num-heads", "3", "-f", TINY, "/dev/full");
     EXPECT(6, "/t2tvit/none/out", "--num-heads", "3", TINY, "/t2tvit/none/out");
-    EXPECT(4, "none.pth: cannot be opened", "--num-heads", "3", "-f", "none.pth", out_file);
-    EXPECT(4, "is a folder", "--num-heads", "3", "-f", folder, out_file);
-    EXPECT(0, "equal: 52", "--verify", out_file, TINY); /* as it was */
-    unlink(out_file);
-    assert_int_equal(files_in_folder(), 0);
+    EXPECT(4, "none.pth: cannot be opened", "--num-heads", "3", "-f", "none.pth", run_out);
+    EXPECT(4, "is a folder", "--num-heads", "3", "-f", run_folder, run_out);
+    EXPECT(0, "equal: 52", "--verify", run_out, TINY); /* as it was */
+    unlink(run_out);
+    assert_int_equal(run_files_in_folder(), 0);
 }
 
 static void installs(void **state)
 {
     (void)state;
     char installed[128], inner[96];
-    snprintf(inner, sizeof inner, "%s/t2tvit", folder);
+    snprintf(inner, sizeof inner, "%s/t2tvit", run_folder);
     snprintf(installed, sizeof installed, "%s/default.safetensors", inner);
     EXPECT(4, "give --num-heads", "--install", TINY);
-    assert_int_equal(files_in_folder(), 0); /* no folder either */
+    assert_int_equal(run_files_in_folder(), 0); /* no folder either */
     EXPECT(0, installed, "--install", "--num-heads", "3", TINY);
     EXPECT(0, "equal: 52", "--verify", installed, TINY);
     EXPECT(6, "exists already", "--install", "--num-heads", "3", TINY);
     EXPECT(0, installed, "--install", "--num-heads", "3", "-f", TINY);
     unlink(installed);
     rmdir(inner);
-    assert_int_equal(files_in_folder(), 0);
+    assert_int_equal(run_files_in_folder(), 0);
 }
 
 static void usage(void **state)
@@ -268,8 +300,8 @@ static void usage(void **state)
     EXPECT(0, "t2tvit-convert ", "--version");
     EXPECT(2, "no such option", "--instal-l", TINY);
     EXPECT(2, "expected IN and OUT.safetensors, found 1", TINY);
-    EXPECT(2, "expected IN and OUT.safetensors, found 3", TINY, out_file, out_file);
-    EXPECT(2, "expected IN with --install, found 2", "--install", TINY, out_file);
+    EXPECT(2, "expected IN and OUT.safetensors, found 3", TINY, run_out, run_out);
+    EXPECT(2, "expected IN with --install, found 2", "--install", TINY, run_out);
     EXPECT(2, "exclude each other", "--install", "--list", TINY);
     EXPECT(2, "--list expects one file", "--list", TINY, TINY);
     EXPECT(2, "--verify expects two files", "--verify", TINY);
@@ -277,60 +309,10 @@ static void usage(void **state)
     EXPECT(1, "only in", "--verify", TINY, GOLDEN "performer_zip.pth");
 }
 
-/* ---- refusals ---- */
-
-static void hostile_files(void **state)
-{
-    (void)state;
-    struct hostile hostile;
-    double slowest = 0;
-    size_t largest = 0, count = 0;
-    for (; hostile_case(count, &hostile); count++) {
-        bytes_save(&hostile.file, in_file);
-        bytes_free(&hostile.file);
-        const struct result result = RUN("--num-heads", "3", in_file, out_file);
-        slowest = result.seconds > slowest ? result.seconds : slowest;
-        largest = result.most_bytes > largest ? result.most_bytes : largest;
-        if (result.code != 4 || !strstr(result.text, in_file))
-            fail_msg("%s: exit code %d: %s", hostile.name, result.code, result.text);
-        unlink(in_file);
-        if (files_in_folder() != 0) fail_msg("%s: left a file", hostile.name);
-    }
-    print_message(
-        "%zu refused, the slowest after %.2f s, the largest with %.1f MB\n", count, slowest, (double)largest / 1e6);
-    assert_true(count >= 150);
-#ifndef T2T_SANITIZED
-    assert_true(slowest < 1);
-    assert_true(largest < 64000000);
-#endif
-}
-
-/* The program has no means to run anything: none of these is among the symbols it could call. */
-static void calls_nothing_that_runs_code(void **state)
-{
-    (void)state;
-    static const char *const never[] = {"system", "popen", "execl", "execle", "execlp", "execv", "execve", "execvp",
-        "execvpe", "fexecve", "posix_spawn", "posix_spawnp", "dlopen", "dlmopen", "fork", "vfork"};
-    FILE *file = fopen(program, "rb");
-    assert_non_null(file);
-    struct bytes all = {0};
-    char block[65536];
-    for (size_t got; (got = fread(block, 1, sizeof block, file)) > 0;) bytes_add(&all, block, got);
-    fclose(file);
-    assert_non_null(memmem(all.data, all.size, "\0fsync\0", 7)); /* names do stand there between zeros */
-    for (size_t i = 0; i < sizeof never / sizeof *never; i++) {
-        char name[32] = {0};
-        const size_t bytes = strlen(never[i]) + 2;
-        memcpy(name + 1, never[i], strlen(never[i]));
-        if (memmem(all.data, all.size, name, bytes)) fail_msg("the program refers to %s", never[i]);
-    }
-    bytes_free(&all);
-}
-
 int main(int argc, char **argv)
 {
     if (argc != 2) return EXIT_FAILURE;
-    program = argv[1];
+    run_tool_begin(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_forms),
         cmocka_unit_test(types),
@@ -338,11 +320,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(metadata_and_positions),
         cmocka_unit_test(models),
         cmocka_unit_test(odd_weights),
+        cmocka_unit_test(names_of_other_code_bases),
         cmocka_unit_test(targets),
         cmocka_unit_test(installs),
         cmocka_unit_test(usage),
-        cmocka_unit_test(hostile_files),
-        cmocka_unit_test(calls_nothing_that_runs_code),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, run_make_folder, run_remove_folder);
 }

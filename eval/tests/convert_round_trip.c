@@ -72,7 +72,8 @@ static void same_tensors(const struct t2t_tensors *weights)
         assert_non_null(found);
         assert_int_equal(found->rank, expected->rank);
         assert_memory_equal(found->shape, expected->shape, expected->rank * sizeof *expected->shape);
-        assert_memory_equal(found->data, expected->data, expected->elements * sizeof(float));
+        if (memcmp(found->data, expected->data, expected->elements * sizeof(float)) != 0)
+            fail_msg("%s differs", found->name);
     }
     t2t_tensors_close(file);
 }

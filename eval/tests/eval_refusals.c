@@ -207,7 +207,7 @@ static void outputs(void **state)
 {
     (void)state;
     run_script("mkdir \"$D/out\" \"$D/out/folder.json\"");
-    REFUSED(QUIET(shop.pictures, "-o", in_shop("out/none/r.json")), 6, "none/r.json: cannot be written (No such file");
+    REFUSED(QUIET(shop.pictures, "-o", in_shop("out/none/r.json")), 6, "none/r.json: cannot be created: No such file");
     REFUSED(
         QUIET(shop.pictures, "-o", in_shop("out/folder.json")), 6, "folder.json: cannot be written (Is a directory)");
     REFUSED(QUIET(shop.pictures, "--save-logits", "-"), 6, "expected the name of a file");
@@ -220,13 +220,13 @@ static void outputs(void **state)
     EXPECT_OF(SHELL("\"$EVAL\" -q -w \"$W\" \"$P\" >&-"), 6, "standard output cannot be written: Bad file descriptor");
     EXPECT_OF(SHELL("\"$EVAL\" -q -w \"$W\" \"$P\" <&- 2>&-"), 0, "exact");
     EXPECT_OF(SHELL("ulimit -f 1; \"$EVAL\" -q -w \"$W\" \"$P\" -o \"$D/out/r.json\" >/dev/null"), 6,
-        "out/r.json: cannot be written (File too large)");
+        "out/r.json: cannot be written: File too large");
     EXPECT_OF(SHELL("ulimit -f 1; \"$EVAL\" -q -w \"$W\" \"$P\" --save-logits \"$D/out/l\" >/dev/null"), 6,
         "out/l: cannot be written: File too large");
     /* the first failure gives the code, both are told */
     const struct result two = SHELL("ulimit -f 1; \"$EVAL\" -q -w \"$W\" \"$P\" -o \"$D/out/r.json\" >/dev/full");
     command_expect(&two, 6, "standard output cannot be written: No space left on device\n");
-    assert_non_null(strstr(two.error, "out/r.json: cannot be written (File too large)\n"));
+    assert_non_null(strstr(two.error, "out/r.json: cannot be written: File too large\n"));
     run_script("cp \"$W\" \"$D/out/old.json\"");
     EXPECT_OF(SHELL("ulimit -f 1; \"$EVAL\" -q -w \"$W\" \"$P\" -o \"$D/out/old.json\" >/dev/null"), 6,
         "old.json: cannot be written");

@@ -1,8 +1,9 @@
 /* One block of memory a session, planned before it is reserved.
  *
  * The same code runs twice: on an arena without memory it only measures, on a reserved one it hands out addresses, so
- * what was measured is what is there. Takes are aligned to 64 bytes. Under AddressSanitizer the gap after each take is
- * poisoned, so an overrun is caught although all takes share one allocation.
+ * what was measured is what is there. Takes are aligned to 64 bytes. Under AddressSanitizer there is a gap after each
+ * take, poisoned unless a take of another stage covers it, so that overruns are caught although all share one
+ * allocation.
  */
 #ifndef T2T_LAYERS_BASE_ARENA_H
 #define T2T_LAYERS_BASE_ARENA_H
@@ -21,7 +22,8 @@ struct t2t_arena {
 /* The next `count` elements of `size` bytes; NULL while measuring. The content is undefined. */
 void *t2t_arena_take(struct t2t_arena *arena, size_t count, size_t size);
 
-/* Takes made after a mark are given back by release, so that stages which never live together share bytes. */
+/* Takes made after a mark are given back by release, so that stages which never live together share bytes. Addresses
+ * handed out before stay usable: which stage's turn it is, the caller knows. */
 size_t t2t_arena_mark(const struct t2t_arena *arena);
 void t2t_arena_release(struct t2t_arena *arena, size_t mark);
 

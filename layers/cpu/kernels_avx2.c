@@ -17,10 +17,13 @@ typedef __m256 vec;
 #define vec_add _mm256_add_ps
 #define vec_sub _mm256_sub_ps
 #define vec_max _mm256_max_ps
+#define vec_any_above(a, b) (_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)) != 0)
+#define vec_mul _mm256_mul_ps
+#define vec_quarters(v) _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1))
 #define vec_keep(v) __asm__("" : "+x"(v))
 
-/* 2^x for x <= 0, to 1 unit in the last place or two: a polynomial for the fraction in [-1/2, 1/2] (Taylor's, whose
- * seventh term is below 2^-25 there), the whole part added to the exponent. Below 2^-125 the result stays 2^-125. */
+/* 2^x for x <= 0, to three units in the last place: a polynomial for the fraction in [-1/2, 1/2] (Taylor's, whose
+ * next term is below 2^-23 there), the whole part added to the exponent. Below 2^-125 the result stays 2^-125. */
 static inline __m256 vec_exp2(__m256 x)
 {
     const __m256 round = _mm256_set1_ps(12582912.0F); /* 1.5 * 2^23 */

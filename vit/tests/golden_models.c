@@ -153,7 +153,7 @@ static void compare_file(const char *path)
     const int descriptor = mkstemp(weights);
     assert_true(descriptor >= 0);
     close(descriptor);
-    struct t2t_model *model;
+    struct t2t_model *model = NULL;
     const enum t2t_status status =
         synthetic_weights_write(weights, &config, seed) ? T2T_CANNOT_WRITE : t2t_model_load(&model, NULL, weights);
     unlink(weights); /* the mapping stays */

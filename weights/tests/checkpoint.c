@@ -150,6 +150,26 @@ static void writer_round_trip_of_every_dtype(void **state)
     }
 }
 
+/* Archives that were packed anew: deflated, sizes behind the data, a folder with a name of its own. */
+static void archives_of_other_writers(void **state)
+{
+    (void)state;
+    static float numbers[20000];
+    for (size_t i = 0; i < 20000; i++) numbers[i] = (float)(i % 77);
+    const struct t2t_tensor tensor = {.name = "w", .rank = 2, .shape = {200, 100}, .elements = 20000, .data = numbers};
+    zip_writer *const writers[] = {zip_archive, zip_stored_stream, zip_deflated_stream};
+    static const char *const tops[] = {"archive", "81.5 T2T ViT.pth", "mod\xc3\xa8le", ".."};
+    for (size_t i = 0; i < 12; i++) {
+        struct bytes file = {0};
+        torch_zip_by(writers[i / 4], tops[i % 4], &file, &tensor, 1, (struct torch_form){0});
+        bytes_save(&file, path);
+        bytes_free(&file);
+        struct t2t_checkpoint *checkpoint = loaded(path, (struct t2t_checkpoint_options){0});
+        assert_memory_equal(t2t_checkpoint_at(checkpoint, 0)->data, numbers, sizeof numbers);
+        t2t_checkpoint_close(checkpoint);
+    }
+}
+
 static void strips_the_prefix_that_is_asked_for(void **state)
 {
     (void)state;
@@ -225,37 +245,8 @@ static void refuses_hostile_files(void **state)
             fail_msg("%s: status %d, \"%s\" does not say \"%s\"", hostile.name, status, sentence, hostile.word);
         if (seconds > 1) fail_msg("%s: refused after %.1f s", hostile.name, seconds);
     }
-    assert_true(count >= 150);
+    assert_true(count >= 600);
     print_message("%zu hostile files refused\n", count);
-}
-
-/* A pickle of many values in few bytes of file stops at its bounds, not at the machine's. */
-static void bounds(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *begin, *repeated, *word;
-        size_t times;
-    } cases[] = {
-        {"\x80\2", "N", "more values than any checkpoint", 2000000},
-        {"\x80\2", "(", "more values than any checkpoint", 2000000},
-        {"\x80\2N", "\x85", "more values than any checkpoint", 2000000},
-        {"\x80\2]q1", "h1a", "more values than any checkpoint", 2000000},
-        {"\x80\2N", "q1", "ends early", 3000000},
-        {"\x80\2N", "(1", "ends early", 3000000},
-        {"\x80\2", "]", "more values than any checkpoint", 2000000},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct bytes pickle = {0}, file = {0};
-        bytes_add(&pickle, cases[i].begin, strlen(cases[i].begin));
-        for (size_t j = 0; j < cases[i].times; j++) bytes_add(&pickle, cases[i].repeated, strlen(cases[i].repeated));
-        zip_archive(&file, &(const struct zip_part){"a/data.pkl", pickle.data, pickle.size}, 1);
-        bytes_save(&file, path);
-        bytes_free(&pickle);
-        bytes_free(&file);
-        assert_int_equal(open_and_load(path), T2T_BAD_MODEL);
-        if (!strstr(t2t_last_error(), cases[i].word)) fail_msg("%s", t2t_last_error());
-    }
 }
 
 /* Whatever single byte of a small checkpoint changes, or wherever it is cut: an answer, never a crash. */
@@ -295,10 +286,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_forms),
         cmocka_unit_test(writer_round_trip_of_every_dtype),
+        cmocka_unit_test(archives_of_other_writers),
         cmocka_unit_test(strips_the_prefix_that_is_asked_for),
         cmocka_unit_test(loads_what_is_wanted),
         cmocka_unit_test(refuses_hostile_files),
-        cmocka_unit_test(bounds),
         cmocka_unit_test(every_byte_changed),
     };
     return cmocka_run_group_tests(tests, make_file, remove_file);

@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     if (!status && elements < 1 << 24) {
         status = t2t_checkpoint_load(checkpoint, NULL);
         for (size_t i = 0; !status && i < t2t_checkpoint_count(checkpoint); i++)
-            sink += read_all(t2t_checkpoint_at(checkpoint, i));
+            sink = sink + read_all(t2t_checkpoint_at(checkpoint, i));
     }
     if (status && !strstr(t2t_last_error(), path) && status != T2T_NO_RESOURCE) abort();
     t2t_checkpoint_close(checkpoint);

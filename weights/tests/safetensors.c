@@ -199,9 +199,33 @@ static void refuses_deep_and_wide_headers(void **state)
     memset(header, '[', bytes);
     memcpy(header, "{\"t\":", 5);
     write_file(header, bytes, 0);
-    refused("more than 400000 values");
+    refused("more than 200000 values");
     write_file(header, 100000, 0);
     refused("not valid JSON");
+    free(header);
+}
+
+/* Padding may be long; text and space between values may not. */
+static void bounds_the_text_of_headers(void **state)
+{
+    (void)state;
+    const size_t bytes = 3 << 20;
+    char *header = malloc(bytes);
+    assert_non_null(header);
+    memset(header, ' ', bytes);
+    memcpy(header, "{}", 2);
+    write_file(header, bytes, 0);
+    struct t2t_tensors *file;
+    if (t2t_tensors_open(&file, path)) fail_msg("%s", t2t_last_error());
+    t2t_tensors_close(file);
+    memcpy(header, "{ ", 2);
+    header[bytes - 1] = '}';
+    write_file(header, bytes, 0);
+    refused("without a value");
+    memset(header, 'x', bytes);
+    memcpy(header, "{\"\\\"", 4);
+    write_file(header, bytes, 0);
+    refused("without a value");
     free(header);
 }
 
@@ -553,6 +577,7 @@ int main(void)
         cmocka_unit_test(refuses_malformed_headers),
         cmocka_unit_test(refuses_a_wrong_length),
         cmocka_unit_test(refuses_deep_and_wide_headers),
+        cmocka_unit_test(bounds_the_text_of_headers),
         cmocka_unit_test(names_other_kinds_of_files),
         cmocka_unit_test(says_when_descriptors_are_short),
         cmocka_unit_test(round_trip_of_every_dtype),

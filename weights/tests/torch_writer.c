@@ -1,6 +1,8 @@
 /* Checkpoints for tests; see torch_writer.h. */
 #include "weights/tests/torch_writer.h"
 
+#include <archive.h>
+#include <archive_entry.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,6 +92,47 @@ void zip_archive(struct bytes *out, const struct zip_part *parts, size_t count)
     bytes_free(&directory);
 }
 
+static la_ssize_t add_block(struct archive *archive, void *out, const void *data, size_t size)
+{
+    (void)archive;
+    bytes_add(out, data, size);
+    return (la_ssize_t)size;
+}
+
+static void zip_stream(struct bytes *out, const struct zip_part *parts, size_t count, bool deflated)
+{
+    struct archive *archive = archive_write_new();
+    struct archive_entry *entry = archive_entry_new();
+    if (!archive || !entry || archive_write_set_format_zip(archive) != ARCHIVE_OK ||
+        (deflated ? archive_write_zip_set_compression_deflate(archive)
+                  : archive_write_zip_set_compression_store(archive)) != ARCHIVE_OK ||
+        archive_write_set_bytes_in_last_block(archive, 1) != ARCHIVE_OK ||
+        archive_write_open(archive, out, NULL, add_block, NULL) != ARCHIVE_OK)
+        abort();
+    for (size_t i = 0; i < count; i++) {
+        archive_entry_clear(entry);
+        archive_entry_set_pathname(entry, parts[i].name);
+        archive_entry_set_filetype(entry, AE_IFREG);
+        archive_entry_set_perm(entry, 0644);
+        if (archive_write_header(archive, entry) != ARCHIVE_OK ||
+            archive_write_data(archive, parts[i].data, parts[i].size) != (la_ssize_t)parts[i].size)
+            abort();
+    }
+    if (archive_write_close(archive) != ARCHIVE_OK) abort();
+    archive_entry_free(entry);
+    archive_write_free(archive);
+}
+
+void zip_stored_stream(struct bytes *out, const struct zip_part *parts, size_t count)
+{
+    zip_stream(out, parts, count, false);
+}
+
+void zip_deflated_stream(struct bytes *out, const struct zip_part *parts, size_t count)
+{
+    zip_stream(out, parts, count, true);
+}
+
 /* ---- pickle ---- */
 
 static void text(struct bytes *out, const char *prefix, const char *rest)
@@ -174,19 +217,28 @@ static size_t data_bytes(const struct t2t_tensor *from)
 
 void torch_zip(struct bytes *out, const struct t2t_tensor *tensors, size_t count, struct torch_form form)
 {
+    torch_zip_by(zip_archive, "archive", out, tensors, count, form);
+}
+
+void torch_zip_by(zip_writer *writer, const char *top, struct bytes *out, const struct t2t_tensor *tensors,
+    size_t count, struct torch_form form)
+{
     struct bytes pickle = {0};
     dictionary(&pickle, tensors, count, form, false);
     struct zip_part *parts = calloc(count + 3, sizeof *parts);
-    char(*names)[48] = calloc(count + 1, sizeof *names);
+    char(*names)[64] = calloc(count + 3, sizeof *names);
     if (!parts || !names) abort();
-    parts[0] = (struct zip_part){"archive/data.pkl", pickle.data, pickle.size};
-    parts[1] = (struct zip_part){"archive/byteorder", "little", 6};
+    snprintf(names[0], sizeof names[0], "%s/data.pkl", top);
+    snprintf(names[1], sizeof names[1], "%s/byteorder", top);
+    snprintf(names[2 + count], sizeof names[2 + count], "%s/version", top);
+    parts[0] = (struct zip_part){names[0], pickle.data, pickle.size};
+    parts[1] = (struct zip_part){names[1], "little", 6};
     for (size_t i = 0; i < count; i++) {
-        snprintf(names[i], sizeof names[i], "archive/data/%zu", i);
-        parts[2 + i] = (struct zip_part){names[i], tensors[i].data, data_bytes(&tensors[i])};
+        snprintf(names[2 + i], sizeof names[2 + i], "%s/data/%zu", top, i);
+        parts[2 + i] = (struct zip_part){names[2 + i], tensors[i].data, data_bytes(&tensors[i])};
     }
-    parts[2 + count] = (struct zip_part){"archive/version", "3\n", 2};
-    zip_archive(out, parts, count + 3);
+    parts[2 + count] = (struct zip_part){names[2 + count], "3\n", 2};
+    writer(out, parts, count + 3);
     free(parts);
     free(names);
     bytes_free(&pickle);

@@ -22,7 +22,11 @@ struct zip_part {
     const void *data;
     size_t size;
 };
-void zip_archive(struct bytes *out, const struct zip_part *parts, size_t count);
+typedef void zip_writer(struct bytes *out, const struct zip_part *parts, size_t count);
+zip_writer zip_archive;
+
+/* The same by libarchive, which cannot seek back: sizes and checksums stand behind the data. */
+zip_writer zip_stored_stream, zip_deflated_stream;
 uint32_t zip_crc32(const void *data, size_t size);
 
 struct torch_form {
@@ -33,6 +37,8 @@ struct torch_form {
 
 /* Contiguous tensors, each with a storage of its own. */
 void torch_zip(struct bytes *out, const struct t2t_tensor *tensors, size_t count, struct torch_form form);
+void torch_zip_by(zip_writer *writer, const char *top, struct bytes *out, const struct t2t_tensor *tensors,
+    size_t count, struct torch_form form); /* another writer, another top folder than "archive" */
 void torch_legacy(struct bytes *out, const struct t2t_tensor *tensors, size_t count, struct torch_form form);
 
 #endif
