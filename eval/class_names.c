@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "layers/base/control_characters.h"
 #include "loaders/dataset.h"
 
 enum { IMAGENET = 1000 };
@@ -82,9 +83,12 @@ const char *t2t_class_name(
         snprintf(text, CLASS_NAME_BYTES, "class %zu", index);
         return text;
     }
-    const size_t length = style == CLASS_NAME_SHORT ? strcspn(name, ",") : strlen(name);
-    snprintf(text, CLASS_NAME_BYTES, "%.*s", (int)(length < CLASS_NAME_BYTES ? length : CLASS_NAME_BYTES - 1), name);
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+    size_t length = style == CLASS_NAME_SHORT ? strcspn(name, ",") : strlen(name);
+    if (length >= CLASS_NAME_BYTES) {
+        length = CLASS_NAME_BYTES - 1;
+        while (length && ((unsigned char)name[length] & 0xc0) == 0x80) length--; /* never half of a UTF-8 character */
+    }
+    snprintf(text, CLASS_NAME_BYTES, "%.*s", (int)length, name);
+    t2t_hide_controls(text);
     return text;
 }

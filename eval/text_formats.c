@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "layers/base/control_characters.h"
+
 json_t *t2t_json_text(const char *text)
 {
     json_t *string = json_string(text);
@@ -25,35 +27,49 @@ static bool is_screen(FILE *out)
     return descriptor >= 0 && isatty(descriptor);
 }
 
-static bool is_control(char c)
+/* Prints one character of the text, '?' for a control character, and returns what follows. */
+static const char *print_plain(FILE *out, const char *text)
 {
-    return (unsigned char)c < 0x20 || c == 0x7f;
+    const size_t bytes = t2t_control_bytes(text);
+    fputc(bytes ? '?' : *text, out);
+    return text + (bytes ? bytes : 1);
+}
+
+/* The same, but on a screen only. */
+static const char *print_for(FILE *out, bool screen, const char *text)
+{
+    if (screen) return print_plain(out, text);
+    fputc(*text, out);
+    return text + 1;
 }
 
 void t2t_csv_text(FILE *out, const char *text)
 {
     const bool plain = !text[strcspn(text, ",\"\n\r")], screen = is_screen(out);
     if (!plain) fputc('"', out);
-    for (; *text; text++) {
+    while (*text) {
         if (*text == '"') fputc('"', out);
-        fputc(screen && is_control(*text) ? '?' : *text, out);
+        text = print_for(out, screen, text);
     }
     if (!plain) fputc('"', out);
 }
 
 void t2t_plain_text(FILE *out, const char *text)
 {
-    for (; *text; text++) fputc(is_control(*text) ? '?' : *text, out);
+    while (*text) text = print_plain(out, text);
 }
 
 void t2t_digest_line(FILE *out, const char *digest, const char *name)
 {
     const bool screen = is_screen(out);
     fprintf(out, "%s%s  ", name[strcspn(name, "\\\n\r")] ? "\\" : "", digest);
-    for (; *name; name++)
-        if (*name == '\\' || *name == '\n' || *name == '\r')
+    while (*name) {
+        if (*name == '\\' || *name == '\n' || *name == '\r') {
             fprintf(out, "\\%c", *name == '\n' ? 'n' : *name == '\r' ? 'r' : '\\');
-        else
-            fputc(screen && is_control(*name) ? '?' : *name, out);
+            name++;
+        } else {
+            name = print_for(out, screen, name);
+        }
+    }
     fputc('\n', out);
 }
