@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "eval/output.h"
+#include "eval/progress.h"
 
 static enum t2t_status format_of(const struct report_request *request, const char *path, enum report_format *format)
 {
@@ -24,11 +25,15 @@ static enum t2t_status format_of(const struct report_request *request, const cha
 
 enum t2t_status t2t_report_check(const struct report_request *request)
 {
+    const struct option_texts *outputs = &request->outputs;
     enum t2t_status status = T2T_OK;
-    for (size_t i = 0; i < request->outputs.count && !status; i++) {
+    for (size_t i = 0; i < outputs->count && !status; i++) {
         enum report_format format;
-        status = format_of(request, request->outputs.text[i], &format);
-        if (!status) status = t2t_output_check(request->outputs.text[i]);
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(outputs->text[i], outputs->text[j]) == 0)
+                return t2t_fail(T2T_BAD_USAGE, "\"%s\" is named for two outputs", outputs->text[i]);
+        status = format_of(request, outputs->text[i], &format);
+        if (!status) status = t2t_output_check(outputs->text[i]);
     }
     return status;
 }
@@ -48,16 +53,28 @@ static enum t2t_status write_one(const struct report_request *request, const cha
     return status;
 }
 
+void t2t_add_failure(struct t2t_failures *failures, enum t2t_status next)
+{
+    if (next && failures->status) t2t_error("%s", t2t_last_error());
+    if (!next || failures->status) return;
+    failures->status = next;
+    snprintf(failures->sentence, sizeof failures->sentence, "%s", t2t_last_error());
+}
+
+enum t2t_status t2t_first_failure(const struct t2t_failures *failures)
+{
+    return failures->status ? t2t_fail(failures->status, "%s", failures->sentence) : T2T_OK;
+}
+
 enum t2t_status t2t_report_write(const struct report_request *request, const void *results)
 {
-    enum t2t_status status = T2T_OK;
+    struct t2t_failures failures = {.status = T2T_OK};
     bool to_stdout = false;
     for (size_t i = 0; i < request->outputs.count; i++) {
         const char *path = request->outputs.text[i];
         to_stdout = to_stdout || strcmp(path, "-") == 0;
-        const enum t2t_status next = write_one(request, path, results);
-        if (!status) status = next;
+        t2t_add_failure(&failures, write_one(request, path, results));
     }
-    const enum t2t_status next = to_stdout ? T2T_OK : write_one(request, "-", results);
-    return status ? status : next;
+    if (!to_stdout) t2t_add_failure(&failures, write_one(request, "-", results));
+    return t2t_first_failure(&failures);
 }

@@ -31,6 +31,14 @@ struct report_request {
 /* Whether every output has a known ending and could be written now; before anything long begins. */
 enum t2t_status t2t_report_check(const struct report_request *request);
 
+/* Several outputs, of which some fail: the first failure counts and is told at the end, others where they happen. */
+struct t2t_failures {
+    enum t2t_status status;
+    char sentence[T2T_MESSAGE_BYTES];
+};
+void t2t_add_failure(struct t2t_failures *failures, enum t2t_status next);
+enum t2t_status t2t_first_failure(const struct t2t_failures *failures);
+
 /* Writes everything that was asked for, also where one part fails; the first failure counts. */
 enum t2t_status t2t_report_write(const struct report_request *request, const void *results);
 

@@ -14,7 +14,7 @@ json_t *t2t_json_texts(char *const *texts);
 /* JSON knows no NaN: null stands for it. */
 json_t *t2t_json_number(double value);
 
-/* A CSV field (RFC 4180), quoted where it must be. */
+/* A CSV field (RFC 4180), quoted where it must be; on a terminal with '?' for control characters. */
 void t2t_csv_text(FILE *out, const char *text);
 
 /* A CSV field with a number, printf-style, or nothing where it is NaN or infinite. */
@@ -22,5 +22,9 @@ void t2t_csv_number(FILE *out, const char *format, double value);
 
 /* The text with '?' for control characters, which a terminal would act on. */
 void t2t_plain_text(FILE *out, const char *text);
+
+/* A line as sha256sum prints it: names with a newline or backslash are escaped and the line marked by a backslash. On a
+ * terminal '?' stands for other control characters. */
+void t2t_digest_line(FILE *out, const char *digest, const char *name);
 
 #endif
