@@ -9,16 +9,20 @@
 
 static enum t2t_status format_of(const struct report_request *request, const char *path, enum report_format *format)
 {
-    static const char *const endings[REPORT_FORMATS] = {".txt", ".md", ".csv", ".json", ".svg"};
+    static const struct {
+        const char *ending;
+        enum report_format format;
+    } endings[REPORT_FORMATS] = {{".json", REPORT_JSON}, {".csv", REPORT_CSV}, {".md", REPORT_MARKDOWN},
+        {".txt", REPORT_TABLE}, {".svg", REPORT_SVG}};
     const char *dot = strrchr(path, '.');
     char known[64] = "";
     *format = (enum report_format)request->format;
     if (strcmp(path, "-") == 0) return T2T_OK;
     for (size_t i = 0; i < REPORT_FORMATS; i++) {
-        if (!request->writers[i]) continue;
-        *format = (enum report_format)i;
-        if (dot && strcmp(dot, endings[i]) == 0) return T2T_OK;
-        strcat(strcat(known, " "), endings[i]);
+        if (!request->writers[endings[i].format]) continue;
+        *format = endings[i].format;
+        if (dot && strcmp(dot, endings[i].ending) == 0) return T2T_OK;
+        strcat(strcat(known, " "), endings[i].ending);
     }
     return t2t_fail(T2T_BAD_USAGE, "--output \"%s\": its ending says no format; known are%s", path, known);
 }
