@@ -31,7 +31,7 @@ static void hostile_files(void **state)
     for (; hostile_case(count, &hostile); count++) {
         bytes_save(&hostile.file, run_in);
         bytes_free(&hostile.file);
-        const struct run_result result = RUN("--num-heads", "3", run_in, run_out);
+        const struct result result = RUN("--num-heads", "3", run_in, run_out);
         slowest = result.seconds > slowest ? result.seconds : slowest;
         largest = result.most_bytes > largest ? result.most_bytes : largest;
         if (result.code != 4 || !strstr(result.text, run_in))
@@ -61,9 +61,9 @@ static void full_disk(void **state)
     for (rlim_t bytes = 2000; bytes < 900000; bytes += 56789) { /* what the program says needs room as well */
         limit.rlim_cur = bytes;
         assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-        const struct run_result result = RUN("-f", "--num-heads", "3", "--metadata", "new=1", TINY, run_out);
+        const struct result result = RUN("-f", "--num-heads", "3", "--metadata", "new=1", TINY, run_out);
         setrlimit(RLIMIT_FSIZE, &before);
-        run_expect(&result, 6, "out.safetensors: cannot be written: File too large");
+        command_expect(&result, 6, "out.safetensors: cannot be written: File too large");
         assert_int_equal(run_files_in_folder(), 1);
     }
     EXPECT(0, "equal: 52", "--verify", run_out, TINY);
