@@ -58,6 +58,13 @@ static enum t2t_status read_methods(struct request *request, const char *text)
     return status;
 }
 
+static bool is_listed(const struct request *request, enum attention_kind kind)
+{
+    for (size_t i = 0; i < request->methods; i++)
+        if (request->method[i]->kind == kind) return true;
+    return false;
+}
+
 static enum t2t_status read_seeds(struct request *request, const struct attention_options *options)
 {
     request->seed[0] = options->seed;
@@ -119,6 +126,8 @@ static enum t2t_status read_values(
     struct layer_values *values, const char *option, const char *text, const struct request *request, size_t layers)
 {
     if (!text) return T2T_OK;
+    if (!is_listed(request, ATTENTION_KDEFORMER))
+        return t2t_fail(T2T_BAD_USAGE, "--%s: --attention lists no kdeformer", option);
     char copy[TEXT_BYTES];
     enum t2t_status status = copy_list(option, text, copy);
     if (status) return status;
