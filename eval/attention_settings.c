@@ -14,6 +14,8 @@ static const struct {
     size_t offset;
 } keys[] = {
     {ATTENTION_KDEFORMER, "samples", offsetof(struct attention_config, samples)},
+    {ATTENTION_KDEFORMER, "pilot", offsetof(struct attention_config, pilot)},
+    {ATTENTION_KDEFORMER, "sample_groups", offsetof(struct attention_config, sample_groups)},
     {ATTENTION_KDEFORMER, "bucket", offsetof(struct attention_config, bucket)},
     {ATTENTION_KDEFORMER, "projections", offsetof(struct attention_config, projections)},
     {ATTENTION_PERFORMER, "features", offsetof(struct attention_config, features)},
