@@ -45,11 +45,11 @@ enum { KDE_PRESET_DEFAULT, KDE_PRESET_PUBLISHED };
         {OPTION_NUMBER, 's', "seed", "N", "seed of random methods (1)", &(options)->seed, 0, 9007199254740992.0},      \
         {OPTION_TEXT, 0, "seeds", "N|LIST", "several seeds: 3 for 1 to 3, or a list 3,7", &(options)->seeds, 0, 0},    \
         {OPTION_TEXT, 0, "kde-samples", "LIST",                                                                        \
-            "kdeformer: sampled keys (86,18 and 26 in blocks; published\n"                                             \
+            "kdeformer: sampled keys (100,32 and 26 in blocks; published\n"                                            \
             "98,24). One value for all replaced layers; two for t2t.1,t2t.2;\n"                                        \
             "three: the last for blocks",                                                                              \
             &(options)->kde_samples, 0, 0},                                                                            \
-        {OPTION_TEXT, 0, "kde-bucket", "LIST", "kdeformer: keys in a bucket (32,32 and 16 in blocks)",                 \
+        {OPTION_TEXT, 0, "kde-bucket", "LIST", "kdeformer: keys in a bucket (16; published 32,32)",                    \
             &(options)->kde_bucket, 0, 0},                                                                             \
         {OPTION_TEXT, 0, "kde-projections", "LIST", "kdeformer: bits of the hash (7,7 and 4 in blocks)",               \
             &(options)->kde_projections, 0, 0},                                                                        \

@@ -273,7 +273,6 @@ enum t2t_status t2t_study_run(struct study *study, study_report *report_partial)
 {
     struct bench bench = {.study = study, .report_partial = report_partial};
     const size_t rounds = rounds_of(study);
-    t2t_interrupt_hold();
     enum t2t_status status = open_bench(&bench);
     if (!status) t2t_detail("%s", study->device);
     t2t_progress_begin("runs", rounds * study->count);

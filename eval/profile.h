@@ -70,7 +70,7 @@ struct profile {
 /* What to do when a signal arrives while a forward lasts too long. */
 typedef void profile_report(void *context);
 
-/* Measures. The caller has set the first six members; the rest is zero. An interrupted profile is T2T_OK with `signal`
+/* Measures; the caller holds interrupts (interrupt.h) and has set the first six members, the rest is zero. An interrupted profile is T2T_OK with `signal`
  * set and the rows of the rounds that were whole. */
 enum t2t_status t2t_profile_run(struct profile *profile, profile_report *report_partial, void *context);
 void t2t_profile_free(struct profile *profile);

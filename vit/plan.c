@@ -58,7 +58,12 @@ static struct attention_config kdeformer_defaults(const struct t2t_model *model,
     config.sampling = KDE_SYSTEMATIC;
     config.probability = KDE_PILOT;
     config.sample_groups = 4;
-    config.samples -= layer == 0 ? 12 : 6;
+    if (layer < 2) {
+        config.bucket = 16;
+        config.samples = layer == 0 ? 100 : 32;
+    } else {
+        config.samples -= 6;
+    }
     return config;
 }
 

@@ -88,7 +88,9 @@ static void published_settings_are_defaults(void **state)
         assert_int_equal(brain->window, layer < 2 ? 49 : 17);
         assert_int_equal(brain->features, layer < 2 ? 48 : 24);
         assert_int_equal(kdeformer->kind, ATTENTION_KDEFORMER);
-        assert_int_equal(kdeformer->bucket, layer < 2 ? 32 : 16);
+        assert_int_equal(kdeformer->bucket, 16);
+        assert_int_equal(kdeformer->sampling, KDE_SYSTEMATIC);
+        assert_int_equal(kdeformer->probability, KDE_PILOT);
     }
     t2t_attention_runs_free(&runs);
 }
@@ -115,9 +117,45 @@ static void settings_reach_their_layers(void **state)
             assert_int_equal(brain->window, layer < 2 ? 49 : 16);
             assert_int_equal(brain->features, layer < 2 ? 4 : 24);
             assert_int_equal(kdeformer->bucket, 8);
-            assert_int_equal(kdeformer->samples, layer == 4 ? 6 : layer == 0 ? 86 : layer == 1 ? 18 : 10);
+            assert_int_equal(kdeformer->samples, layer == 4 ? 6 : layer == 0 ? 100 : layer == 1 ? 32 : 10);
         }
     t2t_attention_runs_free(&runs);
+}
+
+static void kdeformer_draws_as_told(void **state)
+{
+    (void)state;
+    struct attention_runs runs;
+    if (parse("--attention kdeformer --kde-preset published", &runs)) fail_msg("%s", t2t_last_error());
+    for (size_t layer = 0; layer < 2; layer++) {
+        const struct attention_config *published = &runs.plan[0].layer[layer];
+        assert_int_equal(published->bucket, 32);
+        assert_int_equal(published->samples, layer ? 24 : 98);
+        assert_int_equal(published->sampling, KDE_MULTINOMIAL);
+        assert_int_equal(published->probability, KDE_VALUE);
+        assert_int_equal(attention_sample_groups(published), 1);
+    }
+    t2t_attention_runs_free(&runs);
+    const char *line =
+        "--attention kdeformer --kde-preset=published --kde-sampling systematic --kde-probability column-norm "
+        "--kde-sample-groups 2,4 --kde-pilot 8 --attn-opt kdeformer.t2t.2.pilot=12";
+    if (parse(line, &runs)) fail_msg("%s", t2t_last_error());
+    for (size_t layer = 0; layer < 2; layer++) {
+        const struct attention_config *mixed = &runs.plan[0].layer[layer];
+        assert_int_equal(mixed->samples, layer ? 24 : 98);
+        assert_int_equal(mixed->sampling, KDE_SYSTEMATIC);
+        assert_int_equal(mixed->probability, KDE_COLUMN_NORM);
+        assert_int_equal(mixed->sample_groups, layer ? 4 : 2);
+        assert_int_equal(mixed->pilot, layer ? 12 : 8);
+    }
+    t2t_attention_runs_free(&runs);
+    if (parse("--attention kdeformer --kde-sampling multinomial --kde-probability value", &runs))
+        fail_msg("%s", t2t_last_error());
+    assert_int_equal(runs.plan[0].layer[0].sampling, KDE_MULTINOMIAL);
+    assert_int_equal(runs.plan[0].layer[0].probability, KDE_VALUE);
+    t2t_attention_runs_free(&runs);
+    refuse("--attention kdeformer --kde-pilot 6", "a multiple of its 4 sample groups");
+    refuse("--attention kdeformer --kde-sample-groups 3", "1, 2 or 4 sample groups");
 }
 
 static void say_what_is_wrong(void **state)
@@ -150,6 +188,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(published_settings_are_defaults),
         cmocka_unit_test(settings_reach_their_layers),
+        cmocka_unit_test(kdeformer_draws_as_told),
         cmocka_unit_test(say_what_is_wrong),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -19,15 +19,19 @@
 enum { MOST_TENSORS = 96, MOST_METADATA = 24, PATHS = 16 };
 
 struct workshop shop;
-static char programs[3][1024];
+enum { PROGRAMS = 5 };
+
+static char programs[PROGRAMS][1024];
 
 void workshop_find(const char *folder)
 {
-    static const char *const names[3] = {"eval", "classify", "draw"};
-    for (size_t i = 0; i < 3; i++) snprintf(programs[i], sizeof programs[i], "%s/t2tvit-%s", folder, names[i]);
+    static const char *const names[PROGRAMS] = {"eval", "classify", "draw", "attention", "profile"};
+    for (size_t i = 0; i < PROGRAMS; i++) snprintf(programs[i], sizeof programs[i], "%s/t2tvit-%s", folder, names[i]);
     shop.eval = programs[0];
     shop.classify = programs[1];
     shop.draw = programs[2];
+    shop.attention = programs[3];
+    shop.profile = programs[4];
 }
 
 const char *in_shop(const char *name)

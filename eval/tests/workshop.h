@@ -10,7 +10,7 @@ enum { SHOP_SIZE = 64, SHOP_CLASSES = 12, SHOP_PICTURES = 24 };
 /* Paths; the shell scripts of these tests find them as $D, $W, $P, and the programs as $EVAL, $CLASSIFY, $DRAW. */
 extern struct workshop {
     char folder[64], weights[96], pictures[96];
-    const char *eval, *classify, *draw;
+    const char *eval, *classify, *draw, *attention, *profile;
 } shop;
 
 /* `programs`: the folder where they were built. */

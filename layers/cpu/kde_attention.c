@@ -62,9 +62,9 @@ static void attend_block(
     const size_t group = group_of(kde, block);
     const double clock = t2t_step_begin(call);
     gather_block(kde, memory, own, &head, group, begin, end);
-    const struct key_run block_keys = {
+    struct key_run block_keys = {
         .k = own->k, .v = own->v, .k_stride = shape->head_dim, .v_stride = shape->value_dim, .keys = end - begin};
-    const struct key_run samples = {.k = memory->sample_k + group * kde->samples * shape->head_dim,
+    struct key_run samples = {.k = memory->sample_k + group * kde->samples * shape->head_dim,
         .v = memory->sample_v + group * kde->samples * shape->value_dim,
         .k_stride = shape->head_dim,
         .v_stride = shape->value_dim,
@@ -79,6 +79,7 @@ static void attend_block(
             q[i] = head.q + query * call->q_stride;
             out[i] = head.out + query * call->out_stride;
         }
+        block_keys.narrow = samples.narrow = count <= kde->kernels->lanes / 2;
         t2t_begin_tile(kde->kernels, &own->tile, q, count, shape->scale);
         kde->kernels->attend(&own->tile, &block_keys);
         kde->kernels->attend(&own->tile, &samples);

@@ -58,7 +58,7 @@ void t2t_kde_pilot(const struct kde *kde, const struct kde_unit *memory, const s
     const struct attention_kernels *kernels = kde->kernels;
     const struct head_view head = t2t_head_view(call, unit);
     const size_t pilots = pilots_of_group(kde);
-    const struct key_run keys = {.k = head.k, .k_stride = call->k_stride, .keys = call->shape.keys};
+    struct key_run keys = {.k = head.k, .k_stride = call->k_stride, .keys = call->shape.keys};
     memset(memory->squares, 0, call->shape.keys * T2T_QUARTERS * sizeof *memory->squares);
     for (size_t first = 0; first < pilots * kde->groups; first += kernels->lanes) {
         const float *rows[T2T_MAX_LANES];
@@ -70,6 +70,7 @@ void t2t_kde_pilot(const struct kde *kde, const struct kde_unit *memory, const s
             used[lane] = i < pilots && pilot_position(kde, unit, group, i, pilots, &position);
             rows[lane] = head.q + (used[lane] ? memory->q_order[position] : 0) * call->q_stride;
         }
+        keys.narrow = pilots * kde->groups - first <= kernels->lanes / 2;
         t2t_begin_tile(kernels, tile, rows, kernels->lanes, call->shape.scale);
         kernels->column_squares(tile, &keys, used, memory->scores, memory->squares);
     }

@@ -32,6 +32,7 @@ struct key_run {
     size_t k_stride, v_stride, keys;
     const float *bias;      /* [keys] added to the scores (base 2), or NULL */
     const float *lane_bias; /* [keys, lanes] added too, or NULL */
+    bool narrow;            /* the second half of the lanes is idle: what is there afterwards has no meaning */
 };
 
 /* A lane_bias that takes a key from a query: no score reaches this far, and it is finite. */
@@ -59,7 +60,7 @@ struct attention_kernels {
     void (*score)(const struct query_tile *tile, const struct key_run *run, float *scores);
     /* attend() with weights that are sums over features. The tile's maximum must be finite. */
     void (*attend_features)(const struct query_tile *tile, const struct feature_run *run);
-    /* With a[j][i] = the softmax over keys j of k_j . query i, without bias:
+    /* With a[j][i] = the softmax over keys j of the scores of query i:
      * squares[j * QUARTERS + r] += sum of a[j][i]^2 over the lanes i with i mod QUARTERS = r and used[i].
      * scores [keys, lanes] is scratch. */
     void (*column_squares)(

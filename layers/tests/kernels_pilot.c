@@ -59,7 +59,7 @@ static void check_squares(const struct attention_kernels *kernels, size_t count,
             wanted[j * T2T_QUARTERS + i % T2T_QUARTERS] += pow(exp2(score[j] - largest) / sum, 2);
     }
     const struct query_tile tile = {.head_dim = dim, .query = query};
-    const struct key_run run = {.k = keys, .k_stride = MOST_DIM, .keys = count};
+    const struct key_run run = {.k = keys, .k_stride = MOST_DIM, .keys = count, .narrow = lanes <= kernels->lanes / 2};
     put_guards(scores + count * kernels->lanes);
     put_guards(squares + count * T2T_QUARTERS);
     kernels->column_squares(&tile, &run, used, scores, squares);
@@ -81,6 +81,33 @@ static void check_distances(const struct attention_kernels *kernels, size_t coun
     }
 }
 
+/* A narrow tile gives its half of the lanes the bits that a full one does. */
+static void check_narrow(const struct attention_kernels *kernels, size_t count, size_t dim)
+{
+    static float tiles[2][(MOST_DIM + 2) * T2T_MAX_LANES], block[T2T_KEY_BLOCK * T2T_MAX_LANES];
+    const size_t lanes = kernels->lanes;
+    const float *row[T2T_MAX_LANES];
+    for (size_t i = 0; i < lanes; i++) row[i] = rows + i * MOST_DIM;
+    kernels->load_queries(row, lanes, dim, 1, query);
+    for (size_t narrow = 0; narrow < 2; narrow++) {
+        const struct query_tile tile = {.head_dim = dim,
+            .value_dim = dim,
+            .query = query,
+            .maximum = tiles[narrow],
+            .sum = tiles[narrow] + lanes,
+            .value = tiles[narrow] + 2 * lanes,
+            .scores = block};
+        const struct key_run run = {
+            .k = keys, .v = keys + 3, .k_stride = MOST_DIM, .v_stride = MOST_DIM, .keys = count, .narrow = narrow};
+        memset(tiles[narrow], 0, sizeof tiles[narrow]);
+        for (size_t i = 0; i < lanes; i++) tile.maximum[i] = -INFINITY;
+        kernels->attend(&tile, &run);
+        kernels->attend(&tile, &run);
+    }
+    for (size_t r = 0; r < dim + 2; r++)
+        assert_memory_equal(tiles[0] + r * lanes, tiles[1] + r * lanes, lanes / 2 * sizeof(float));
+}
+
 static void pilot_kernels(void **state)
 {
     (void)state;
@@ -97,6 +124,7 @@ static void pilot_kernels(void **state)
                 for (size_t lanes = 1; lanes <= kernels->lanes; lanes += 5)
                     check_squares(kernels, key_counts[i], dims[d], lanes, d % 2 ? 1 : 300);
                 check_distances(kernels, key_counts[i], dims[d]);
+                check_narrow(kernels, key_counts[i] < MOST_KEYS ? key_counts[i] : MOST_KEYS - 1, dims[d]);
             }
         print_message("  %s kernels\n", kernels->name);
     }
