@@ -87,7 +87,7 @@ static void folders(void **state)
     REFUSED(QUIET(in_shop("odd")), 3, "odd/weird: is no class of these weights; they know arrows_facing");
     REFUSED(QUIET(in_shop("flat")), 3, "give their labels with --labels FILE");
     REFUSED(QUIET(in_shop("flat"), "--labels", "nothing"), 3, "nothing: cannot be read");
-    write_file(in_shop("labels"), "dots_5_5.JPEG 5\ndots_5_17.JPEG 12\n", 37);
+    write_file(in_shop("labels"), "dots_5_5.JPEG 5\ndots_5_17.JPEG 12\n", 34);
     REFUSED(QUIET(in_shop("flat"), "--labels", in_shop("labels")), 3, "");
     write_file(in_shop("labels"), "5\n0\n", 4);
     EXPECT_OF(QUIET(in_shop("flat"), "--labels", in_shop("labels")), 0, "labels index");
