@@ -104,6 +104,7 @@ static enum t2t_status open_captured(
 static enum t2t_status capture_pictures(struct attention_input *input)
 {
     struct picture_list list;
+    struct t2t_dataset pictures = {.count = 0}; /* the first of the list, which owns them */
     struct picture_source source = {.batch = 0};
     struct t2t_preprocess preprocess;
     struct t2t_model *model = NULL;
@@ -114,14 +115,14 @@ static enum t2t_status capture_pictures(struct attention_input *input)
     if (!status) status = t2t_list_operand(&list, settings.pictures, true);
     if (!status) {
         const size_t most = settings.limit ? settings.limit : PICTURES, threads = t2t_cpu_allowed();
-        if (list.pictures.count > most) list.pictures.count = most;
-        for (size_t i = 0; i < list.pictures.count; i++) list.pictures.samples[i].index = i;
-        const struct t2t_loader_options options = {.preprocess = preprocess,
-            .batch = threads < list.pictures.count ? threads : list.pictures.count,
-            .workers = threads};
-        status = t2t_source_open_files(&source, &list.pictures, &options);
+        pictures = list.pictures;
+        if (pictures.count > most) pictures.count = most;
+        for (size_t i = 0; i < pictures.count; i++) pictures.samples[i].index = i;
+        const struct t2t_loader_options options = {
+            .preprocess = preprocess, .batch = threads < pictures.count ? threads : pictures.count, .workers = threads};
+        status = t2t_source_open_files(&source, &pictures, &options);
     }
-    if (!status) status = open_captured(input, model, &source, list.pictures.count);
+    if (!status) status = open_captured(input, model, &source, pictures.count);
     t2t_source_close(&source);
     t2t_list_close(&list);
     t2t_model_free(model);

@@ -56,9 +56,11 @@ static void open_source(
     memcpy(options.preprocess.std, input->std, sizeof input->std);
     t2t_list_init(list);
     if (t2t_list_operand(list, shop.pictures, true)) fail_msg("%s", t2t_last_error());
-    list->pictures.count = PICTURES;
-    for (size_t i = 0; i < PICTURES; i++) list->pictures.samples[i].index = 10 + i;
-    if (t2t_source_open_files(source, &list->pictures, &options)) fail_msg("%s", t2t_last_error());
+    static struct t2t_dataset pictures; /* the first of the list, which owns them */
+    pictures = list->pictures;
+    pictures.count = PICTURES;
+    for (size_t i = 0; i < PICTURES; i++) pictures.samples[i].index = 10 + i;
+    if (t2t_source_open_files(source, &pictures, &options)) fail_msg("%s", t2t_last_error());
 }
 
 /* One picture a forward. */
