@@ -196,6 +196,7 @@ static enum t2t_status run(size_t operands, char **operand, int *signal)
     if (!status)
         status = t2t_study_plan(&study, &wishes.methods, wishes.features, wishes.feature_count, &wishes.settings);
     if (!status) {
+        t2t_tool_warn_load();
         t2t_note("%s; %zu methods and sizes", input.description, study.count);
         t2t_interrupt_hold();
         status = t2t_study_run(&study, report_partial);

@@ -159,6 +159,7 @@ static enum t2t_status profile(
         .data = settings.val_dir,
         .files = list.pictures.count,
         .detail = (enum profile_detail)settings.detail};
+    t2t_tool_warn_load();
     t2t_interrupt_hold();
     if (!status) status = profile_batches(&results, &common, &list.pictures, batches, count, signal);
     if (!status && profiles[0].rounds) status = t2t_report_write(&settings.report, &results);

@@ -87,6 +87,16 @@ bool t2t_tool_begin(const struct tool *tool, int argc, char **argv, size_t *oper
     return !common->help && !common->version;
 }
 
+void t2t_tool_warn_load(void)
+{
+    static const double quiet = 0.5; /* what this program itself and the shell may have added */
+    double busy;
+    if (getloadavg(&busy, 1) == 1 && busy > quiet)
+        t2t_warn("other programs keep %.1f processors busy: times are then too long and their ratios unlike those of a "
+                 "machine at rest",
+            busy);
+}
+
 int t2t_tool_finish(const struct tool *tool, enum t2t_status status)
 {
     t2t_progress_end();

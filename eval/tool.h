@@ -48,6 +48,9 @@ bool t2t_tool_begin(const struct tool *tool, int argc, char **argv, size_t *oper
 /* The command line as it was given (parsing permutes argv), ended by NULL. */
 char *const *t2t_tool_arguments(void);
 
+/* Warns where other programs keep processors busy, so that nobody trusts times that are taken now. */
+void t2t_tool_warn_load(void);
+
 /* Prints the last sentence where status is a failure, flushes standard output, and gives main()'s return value. */
 int t2t_tool_finish(const struct tool *tool, enum t2t_status status);
 
