@@ -147,8 +147,8 @@ static void print_notes(const struct profile *profile, FILE *out, const char *be
         "is a run of its own\n",
         begin, profile->rounds, options->warmup_seconds, options->min_seconds, options->min_rounds, begin);
     if (profile->pictures)
-        fprintf(out, "%send to end: pictures decoded and resized on %zu threads, then the forward without profiling\n",
-            begin, options->threads);
+        fprintf(out, "%send to end: pictures decoded and resized on %zu thread%s, then the forward without profiling\n",
+            begin, options->threads, options->threads == 1 ? "" : "s");
 }
 
 static bool print_profile(const struct profile_results *results, FILE *out, bool markdown)
