@@ -125,11 +125,14 @@ static void take_systematic(const struct kde *kde, const struct kde_unit *memory
     const float *probability, uint64_t *weight)
 {
     struct kde_sample *sample = memory->sample + group * kde->samples;
+    size_t samples = kde->samples;
+    if (kde->call->config.target_error > 0)
+        samples = t2t_kde_samples_for_error(kde, memory, group, (double *)(void *)weight);
     const uint32_t uniform = (uint32_t)(kde->call->draws.sample_uniform[unit] + ((uint64_t)group << 32) / kde->groups);
     t2t_kde_weigh(probability, kde->call->shape.keys, weight);
-    const size_t taken =
-        t2t_kde_systematic(memory->k_order, kde->call->shape.keys, kde->samples, uniform, weight, sample);
+    const size_t taken = t2t_kde_systematic(memory->k_order, kde->call->shape.keys, samples, uniform, weight, sample);
     for (size_t s = 0; s < taken; s++) take_sample(kde, memory, unit, group, s, sample[s]);
+    memory->taken[group] = taken;
 }
 
 void t2t_kde_prepare_samples(
@@ -154,6 +157,7 @@ void t2t_kde_draw_samples(const struct kde *kde, const struct kde_unit *memory, 
 {
     const size_t keys = kde->call->shape.keys;
     const struct attention_config *config = &kde->call->config;
+    memory->taken[group] = kde->samples;
     if (!kde->samples) return;
     if (kde->call->draws.sample_key) {
         take_given(kde, memory, unit, group);
