@@ -7,8 +7,9 @@
 
 #include "eval/attention_names.h"
 #include "eval/attention_settings.h"
+#include "eval/option_lists.h"
 
-enum { MOST_SEEDS = 1000, MOST_VALUES = 3, TEXT_BYTES = 4096, TOKEN_LAYERS = 2 };
+enum { MOST_VALUES = 3, TOKEN_LAYERS = 2 };
 
 /* Whole numbers of the three groups of layers: t2t.1, t2t.2, blocks. */
 struct layer_values {
@@ -17,51 +18,19 @@ struct layer_values {
 };
 
 struct request {
-    const struct attention_method *method[ATTENTION_KINDS];
-    size_t methods;
+    struct method_list methods;
     uint64_t seed[MOST_SEEDS];
     size_t seeds;
     bool replaced[T2T_MAX_LAYERS];
     struct layer_values samples, bucket, projections, pilot, sample_groups;
     const struct attention_options *options;
-    struct attention_settings settings;
+    struct attention_settings settings, points;
 };
-
-/* ---- lists ---- */
-
-/* Words of a list, one a call; NULL after the last. `rest` walks through a copy of the text. */
-static char *next_word(char **rest)
-{
-    return *rest ? strsep(rest, ",") : NULL;
-}
-
-static enum t2t_status copy_list(const char *option, const char *text, char copy[TEXT_BYTES])
-{
-    if (strlen(text) >= TEXT_BYTES) return t2t_fail(T2T_BAD_USAGE, "--%s: its list is too long", option);
-    strcpy(copy, text);
-    return T2T_OK;
-}
-
-static enum t2t_status read_methods(struct request *request, const char *text)
-{
-    char copy[TEXT_BYTES];
-    enum t2t_status status = copy_list("attention", text, copy);
-    char *rest = copy;
-    for (const char *word; !status && (word = next_word(&rest));) {
-        const struct attention_method *method;
-        status = t2t_find_method("attention", word, &method);
-        for (size_t i = 0; !status && i < request->methods; i++)
-            if (request->method[i] == method)
-                status = t2t_fail(T2T_BAD_USAGE, "--attention \"%s\": %s is listed twice", text, word);
-        if (!status) request->method[request->methods++] = method;
-    }
-    return status;
-}
 
 static bool is_listed(const struct request *request, enum attention_kind kind)
 {
-    for (size_t i = 0; i < request->methods; i++)
-        if (request->method[i]->kind == kind) return true;
+    for (size_t i = 0; i < request->methods.count; i++)
+        if (request->methods.method[i]->kind == kind) return true;
     return false;
 }
 
@@ -72,39 +41,17 @@ static enum t2t_status read_seeds(struct request *request, const struct attentio
     if (!options->seeds) return T2T_OK;
     if (t2t_option_given(&options->seed))
         return t2t_fail(T2T_BAD_USAGE, "--seed and --seeds: only one of them is meant");
-    size_t number;
-    if (!strchr(options->seeds, ',')) {
-        if (!t2t_parse_number(options->seeds, 1, MOST_SEEDS, &number))
-            return t2t_fail(T2T_BAD_USAGE, "--seeds \"%s\": expected how many (1 to %d), or a list like 3,7",
-                options->seeds, MOST_SEEDS);
-        for (request->seeds = 0; request->seeds < number; request->seeds++)
-            request->seed[request->seeds] = request->seeds + 1;
-        return T2T_OK;
-    }
-    char copy[TEXT_BYTES];
-    enum t2t_status status = copy_list("seeds", options->seeds, copy);
-    char *rest = copy;
-    request->seeds = 0;
-    for (const char *word; !status && (word = next_word(&rest));) {
-        if (request->seeds == MOST_SEEDS || !t2t_parse_number(word, 0, 9007199254740992.0, &number))
-            return t2t_fail(T2T_BAD_USAGE, "--seeds \"%s\": expected at most %d whole numbers separated by commas",
-                options->seeds, MOST_SEEDS);
-        for (size_t i = 0; i < request->seeds; i++)
-            if (request->seed[i] == number)
-                return t2t_fail(T2T_BAD_USAGE, "--seeds \"%s\": %zu is listed twice", options->seeds, number);
-        request->seed[request->seeds++] = number;
-    }
-    return status;
+    return t2t_read_seeds(options->seeds, request->seed, &request->seeds);
 }
 
 /* ---- layers ---- */
 
 static enum t2t_status read_layers(struct request *request, const char *text, size_t layers)
 {
-    char copy[TEXT_BYTES];
-    enum t2t_status status = copy_list("layers", text, copy);
+    char copy[LIST_BYTES];
+    enum t2t_status status = t2t_copy_list("layers", text, copy);
     char *rest = copy;
-    for (const char *word; !status && (word = next_word(&rest));) {
+    for (const char *word; !status && (word = t2t_next_word(&rest));) {
         size_t first, last;
         if (!t2t_find_layers(word, layers, &first, &last))
             return t2t_fail(T2T_BAD_USAGE,
@@ -128,12 +75,12 @@ static enum t2t_status read_values(
     if (!text) return T2T_OK;
     if (!is_listed(request, ATTENTION_KDEFORMER))
         return t2t_fail(T2T_BAD_USAGE, "--%s: --attention lists no kdeformer", option);
-    char copy[TEXT_BYTES];
-    enum t2t_status status = copy_list(option, text, copy);
+    char copy[LIST_BYTES];
+    enum t2t_status status = t2t_copy_list(option, text, copy);
     if (status) return status;
     char *rest = copy;
     size_t count = 0;
-    for (const char *word; (word = next_word(&rest)); count++)
+    for (const char *word; (word = t2t_next_word(&rest)); count++)
         if (count == MOST_VALUES || !t2t_parse_number(word, 0, 65536, &values->value[count]))
             return t2t_fail(
                 T2T_BAD_USAGE, "--%s \"%s\": expected 1 to %d whole numbers up to 65536", option, text, MOST_VALUES);
@@ -152,11 +99,11 @@ static enum t2t_status read_values(
 
 /* KDEformer's options for one layer: the preset's, then what was asked for. */
 static struct attention_config kdeformer_config(
-    const struct request *request, const struct t2t_model *model, size_t layer)
+    const struct request *request, bool published, const struct t2t_model *model, size_t layer)
 {
     const struct attention_options *options = request->options;
     const size_t group = group_of(layer);
-    struct attention_config config = options->kde_preset == KDE_PRESET_PUBLISHED
+    struct attention_config config = published || options->kde_preset == KDE_PRESET_PUBLISHED
                                          ? t2t_kdeformer_published(model, layer)
                                          : t2t_attention_defaults(model, ATTENTION_KDEFORMER, layer);
     if (request->samples.given[group]) config.samples = request->samples.value[group];
@@ -171,9 +118,11 @@ static struct attention_config kdeformer_config(
     return config;
 }
 
-static enum t2t_status build_plan(struct t2t_plan *plan, const struct request *request,
-    const struct attention_method *method, uint64_t seed, const struct t2t_model *model)
+/* Of number `index` of the methods. */
+static enum t2t_status build_plan(struct t2t_plan *plan, const struct request *request, size_t index,
+    const struct attention_setting *point, uint64_t seed, const struct t2t_model *model)
 {
+    const struct attention_method *method = request->methods.method[index];
     const size_t layers = t2t_model_config(model)->depth + TOKEN_LAYERS;
     enum t2t_status status = T2T_OK;
     t2t_plan_exact(model, plan);
@@ -181,10 +130,12 @@ static enum t2t_status build_plan(struct t2t_plan *plan, const struct request *r
     if (method->kind == ATTENTION_EXACT) return T2T_OK;
     for (size_t layer = 0; layer < layers && !status; layer++) {
         if (!request->replaced[layer]) continue;
-        struct attention_config config = method->kind == ATTENTION_KDEFORMER
-                                             ? kdeformer_config(request, model, layer)
-                                             : t2t_attention_defaults(model, method->kind, layer);
+        struct attention_config config =
+            method->kind == ATTENTION_KDEFORMER
+                ? kdeformer_config(request, request->methods.published[index], model, layer)
+                : t2t_attention_defaults(model, method->kind, layer);
         t2t_apply_attention_settings(&request->settings, layer, &config);
+        if (point) t2t_apply_attention_setting(point, layer, &config);
         status = t2t_plan_set(model, plan, layer, config);
     }
     return status;
@@ -208,39 +159,54 @@ static void describe_layers(const struct request *request, size_t layers, char *
     }
 }
 
-static enum t2t_status add_runs(struct attention_runs *runs, const struct request *request,
-    const struct attention_method *method, const struct t2t_model *model)
+/* A method at a point of a sweep, or as it is (NULL), with every seed. */
+static enum t2t_status add_variant(struct attention_runs *runs, const struct request *request, size_t index,
+    const struct attention_setting *point, const struct t2t_model *model)
 {
+    const struct attention_method *method = request->methods.method[index];
     enum t2t_status status = T2T_OK;
     const size_t seeds = method->random ? request->seeds : 1;
+    const size_t variant = runs->count ? runs->run[runs->count - 1].variant + 1 : 0;
     for (size_t i = 0; i < seeds && !status; i++) {
         struct attention_run *run = &runs->run[runs->count];
-        *run = (struct attention_run){.method = method, .seed = request->seed[i]};
-        if (seeds > 1)
-            snprintf(run->name, sizeof run->name, "%s.seed%llu", method->name, (unsigned long long)run->seed);
-        else
-            snprintf(run->name, sizeof run->name, "%s", method->name);
-        status = build_plan(&runs->plan[runs->count], request, method, run->seed, model);
+        *run = (struct attention_run){.method = method, .seed = request->seed[i], .variant = variant};
+        t2t_method_label(&request->methods, index, run->curve, sizeof run->curve);
+        snprintf(run->label, sizeof run->label, "%s%s", run->curve, point ? strchr(point->text, '.') : "");
+        if (point) snprintf(run->swept, sizeof run->swept, "%s", strchr(point->text, '=') + 1);
+        snprintf(run->name, sizeof run->name, "%s", run->label);
+        if (seeds > 1) snprintf(run->name + strlen(run->name), 28, ".seed%llu", (unsigned long long)run->seed);
+        status = build_plan(&runs->plan[runs->count], request, index, point, run->seed, model);
         if (!status) runs->count++;
     }
     return status;
 }
 
+static enum t2t_status add_runs(
+    struct attention_runs *runs, const struct request *request, size_t index, const struct t2t_model *model)
+{
+    bool swept = false;
+    enum t2t_status status = T2T_OK;
+    for (size_t i = 0; i < request->points.count && !status; i++) {
+        if (request->points.setting[i].method != request->methods.method[index]) continue;
+        swept = true;
+        status = add_variant(runs, request, index, &request->points.setting[i], model);
+    }
+    return swept ? status : add_variant(runs, request, index, NULL, model);
+}
+
+/* The first run of that name: "exact" where none is given, else the first. */
 static enum t2t_status choose_reference(struct attention_runs *runs, const char *name)
 {
-    const struct attention_method *wanted = attention_method(ATTENTION_EXACT);
-    if (name) {
-        const enum t2t_status status = t2t_find_method("reference", name, &wanted);
-        if (status) return status;
-    }
-    for (size_t i = 0; i < runs->count; i++)
-        if (runs->run[i].method == wanted) {
-            runs->reference = i;
-            return T2T_OK;
-        }
+    struct method_list wanted;
+    char label[ATTENTION_NAME_BYTES];
+    const char *given = name ? name : attention_method(ATTENTION_EXACT)->name;
+    const enum t2t_status status = t2t_read_methods("reference", given, &wanted);
+    if (status) return status;
+    t2t_method_label(&wanted, 0, label, sizeof label);
+    for (runs->reference = 0; runs->reference < runs->count; runs->reference++)
+        if (strcmp(runs->run[runs->reference].curve, label) == 0) return T2T_OK;
     runs->reference = 0;
-    if (!name) return T2T_OK;
-    return t2t_fail(T2T_BAD_USAGE, "--reference %s: --attention does not list it", name);
+    return name ? t2t_fail(T2T_BAD_USAGE, "--reference %s: --attention does not list it", name) : T2T_OK;
 }
 
 static enum t2t_status build_runs(struct attention_runs *runs, struct request *request,
@@ -248,7 +214,7 @@ static enum t2t_status build_runs(struct attention_runs *runs, struct request *r
 {
     const size_t layers = t2t_model_config(model)->depth + TOKEN_LAYERS;
     request->options = options;
-    enum t2t_status status = read_methods(request, options->attention);
+    enum t2t_status status = t2t_read_methods("attention", options->attention, &request->methods);
     if (!status) status = read_seeds(request, options);
     if (!status) status = read_layers(request, options->layers, layers);
     if (!status) status = read_values(&request->samples, "kde-samples", options->kde_samples, request, layers);
@@ -261,14 +227,19 @@ static enum t2t_status build_runs(struct attention_runs *runs, struct request *r
     if (!status) status = t2t_read_attention_settings(&request->settings, &options->attn_opt, layers);
     if (!status)
         status = t2t_check_attention_settings(
-            &request->settings, &options->attn_opt, request->method, request->methods, request->replaced);
+            &request->settings, request->methods.method, request->methods.count, request->replaced);
+    if (!status)
+        status =
+            t2t_read_sweeps(&request->points, &options->sweep, request->methods.method, request->methods.count, layers);
+    if (!status)
+        status = t2t_check_attention_settings(
+            &request->points, request->methods.method, request->methods.count, request->replaced);
     if (status) return status;
-    const size_t most = request->methods * request->seeds;
+    const size_t most = request->methods.count * (1 + request->points.count) * request->seeds;
     runs->run = calloc(most, sizeof *runs->run);
     runs->plan = calloc(most, sizeof *runs->plan);
     if (!runs->run || !runs->plan) return t2t_fail_memory("attention plans", most * sizeof *runs->plan);
-    for (size_t i = 0; i < request->methods && !status; i++)
-        status = add_runs(runs, request, request->method[i], model);
+    for (size_t i = 0; i < request->methods.count && !status; i++) status = add_runs(runs, request, i, model);
     describe_layers(request, layers, runs->layers, sizeof runs->layers);
     return status ? status : choose_reference(runs, options->reference);
 }

@@ -20,6 +20,7 @@ struct attention_options {
     double kde_error;                                       /* 0: none */
     int kde_preset, kde_sampling, kde_probability;          /* places in the words below; the last two where given */
     struct option_texts attn_opt;                           /* METHOD[.LAYER].KEY=VALUE each */
+    struct option_texts sweep;                              /* [METHOD[.LAYER].]KEY=VALUE,VALUE,... each */
 };
 
 /* Words of --kde-preset; those of --kde-sampling and --kde-probability are in the order of their enums. */
@@ -82,23 +83,37 @@ enum { KDE_PRESET_DEFAULT, KDE_PRESET_PUBLISHED };
             &(options)->attn_opt, 0, 0                                                                                 \
     }
 
+/* One more row, for tools where a run for each value makes sense. */
+#define SWEEP_OPTION_ROW(options)                                                                                      \
+    {                                                                                                                  \
+        OPTION_TEXTS, 0, "sweep", "KEY=LIST",                                                                          \
+            "a run for each value, KEY or METHOD.KEY or METHOD.LAYER.KEY, as in\nsamples=24,49,98,196; again for "     \
+            "another curve",                                                                                           \
+            &(options)->sweep, 0, 0                                                                                    \
+    }
+
 #define T2T_ATTENTION_HELP                                                                                             \
     "methods to run, separated by commas (exact):\n"                                                                   \
     "exact         as the model was trained\n"                                                                         \
-    "kdeformer     hashing and a sampled remainder (ICML 2023, Algorithm 3)\n"                                         \
+    "kdeformer     hashing and a sampled remainder (ICML 2023, Algorithm 3);\n"                                        \
+    "              kdeformer:published with the options of the paper\n"                                                \
     "performer     positive orthogonal random features, FAVOR+ (ICLR 2021)\n"                                          \
     "reformer      rounds of hashing, queries as keys, k unused (ICLR 2020)\n"                                         \
     "scatterbrain  a local window exactly, low rank elsewhere (NeurIPS 2021);\n"                                       \
     "              also called sblocal\n"                                                                              \
     "mean          the mean of v: a control, what attention is worth"
 
-enum { ATTENTION_NAME_BYTES = 64 };
+enum { ATTENTION_NAME_BYTES = 96 };
 
-/* One method with one seed. */
+/* One method, at one point of a sweep where there is one, with one seed. */
 struct attention_run {
     const struct attention_method *method;
     uint64_t seed;
-    char name[ATTENTION_NAME_BYTES]; /* "exact", "kdeformer"; "kdeformer.seed3" where there are several seeds */
+    size_t variant;                   /* runs that differ in their seed alone have the same */
+    char curve[32];                   /* "exact", "kdeformer:published": what points of one sweep share */
+    char swept[24];                   /* the value at a point of a sweep, else "" */
+    char label[ATTENTION_NAME_BYTES]; /* that, "kdeformer.samples=98" at a point */
+    char name[ATTENTION_NAME_BYTES];  /* the same; "kdeformer.seed3" where there are several seeds */
 };
 
 struct attention_runs {
@@ -109,7 +124,8 @@ struct attention_runs {
     char layers[256]; /* the replaced layers, as in "t2t.1, t2t.2" */
 };
 
-/* Builds every plan, methods in the order given, seeds within. A method without randomness runs once. */
+/* Builds every plan, methods in the order given, points of sweeps within, seeds within those. A method without
+ * randomness runs once. */
 enum t2t_status t2t_attention_runs(
     struct attention_runs *runs, const struct attention_options *options, const struct t2t_model *model);
 void t2t_attention_runs_free(struct attention_runs *runs);

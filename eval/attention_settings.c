@@ -1,78 +1,82 @@
-/* Options of methods as data: a row a key; see attention_settings.h. */
+/* Settings of options by method, layer and key; see attention_settings.h. */
 #include "eval/attention_settings.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "eval/attention_names.h"
+#include "eval/option_lists.h"
 
-enum { NAME_BYTES = 64, LARGEST_VALUE = 16777216 };
+static enum t2t_status read_value(const char *value, struct attention_setting *setting)
+{
+    char all[256] = "a whole number up to 16777216";
+    if (t2t_parameter_parse(setting->parameter, value, &setting->value)) return T2T_OK;
+    for (size_t i = 0; setting->parameter->words && setting->parameter->words[i]; i++) {
+        const size_t length = i ? strlen(all) : 0;
+        snprintf(all + length, sizeof all - length, "%s%s", length ? ", " : "", setting->parameter->words[i]);
+    }
+    return t2t_fail(T2T_BAD_USAGE, "--%s \"%s\": expected %s, not \"%s\"", setting->option, setting->text, all, value);
+}
 
-static const struct {
-    enum attention_kind kind;
-    const char *key;
-    size_t offset;
-} keys[] = {
-    {ATTENTION_KDEFORMER, "samples", offsetof(struct attention_config, samples)},
-    {ATTENTION_KDEFORMER, "pilot", offsetof(struct attention_config, pilot)},
-    {ATTENTION_KDEFORMER, "sample_groups", offsetof(struct attention_config, sample_groups)},
-    {ATTENTION_KDEFORMER, "bucket", offsetof(struct attention_config, bucket)},
-    {ATTENTION_KDEFORMER, "projections", offsetof(struct attention_config, projections)},
-    {ATTENTION_PERFORMER, "features", offsetof(struct attention_config, features)},
-    {ATTENTION_REFORMER, "bucket", offsetof(struct attention_config, bucket)},
-    {ATTENTION_REFORMER, "rounds", offsetof(struct attention_config, rounds)},
-    {ATTENTION_SCATTERBRAIN, "window", offsetof(struct attention_config, window)},
-    {ATTENTION_SCATTERBRAIN, "features", offsetof(struct attention_config, features)},
-};
-enum { KEYS = sizeof keys / sizeof *keys };
-
-static enum t2t_status find_key(const char *text, const char *name, struct attention_setting *setting)
+static enum t2t_status find_key(const char *name, const char *value, struct attention_setting *setting)
 {
     char all[256] = "";
-    for (size_t i = 0; i < KEYS; i++) {
-        if (keys[i].kind != setting->method->kind) continue;
-        if (strcmp(keys[i].key, name) == 0) {
-            setting->offset = keys[i].offset;
-            return T2T_OK;
+    const struct attention_parameter *parameter;
+    for (size_t i = 0; (parameter = t2t_attention_parameter(i)); i++) {
+        if (!t2t_method_has(setting->method->kind, parameter)) continue;
+        if (strcmp(parameter->name, name) == 0) {
+            setting->parameter = parameter;
+            return read_value(value, setting);
         }
         const size_t length = strlen(all);
-        snprintf(all + length, sizeof all - length, "%s%s", length ? ", " : "", keys[i].key);
+        snprintf(all + length, sizeof all - length, "%s%s", length ? ", " : "", parameter->name);
     }
-    if (!*all) return t2t_fail(T2T_BAD_USAGE, "--attn-opt \"%s\": %s has no options", text, setting->method->name);
-    return t2t_fail(T2T_BAD_USAGE, "--attn-opt \"%s\": %s has no option \"%s\"; there are %s", text,
-        setting->method->name, name, all);
+    const char *method = setting->method->name;
+    if (!*all) return t2t_fail(T2T_BAD_USAGE, "--%s \"%s\": %s has no options", setting->option, setting->text, method);
+    return t2t_fail(T2T_BAD_USAGE, "--%s \"%s\": %s has no option \"%s\"; there are %s", setting->option, setting->text,
+        method, name, all);
 }
 
 /* "performer.features=64", "reformer.t2t.1.bucket=49": the method ends at the first point, the key begins after the
  * last, and what is between them is layers. */
-static enum t2t_status read_setting(const char *text, size_t layers, struct attention_setting *setting)
+static enum t2t_status read_setting(
+    const char *option, const char *text, size_t layers, struct attention_setting *setting)
 {
-    char copy[4 * NAME_BYTES];
-    if (strlen(text) >= sizeof copy) return t2t_fail(T2T_BAD_USAGE, "--attn-opt \"%.40s...\": too long", text);
+    char copy[SETTING_BYTES];
+    if (strlen(text) >= sizeof copy) return t2t_fail(T2T_BAD_USAGE, "--%s \"%.40s...\": too long", option, text);
     strcpy(copy, text);
+    strcpy(setting->text, text);
+    setting->option = option;
     char *value = strchr(copy, '='), *layer = strchr(copy, '.');
     if (value) *value++ = '\0';
     char *key = strrchr(copy, '.');
     if (!value || !layer || !key)
         return t2t_fail(T2T_BAD_USAGE,
-            "--attn-opt \"%s\": expected METHOD.KEY=VALUE or METHOD.LAYER.KEY=VALUE, as in performer.features=64 or "
+            "--%s \"%s\": expected METHOD.KEY=VALUE or METHOD.LAYER.KEY=VALUE, as in performer.features=64 or "
             "reformer.t2t.1.bucket=49",
-            text);
+            option, text);
     *layer++ = '\0';
     *key++ = '\0';
-    const enum t2t_status status = t2t_find_method("attn-opt", copy, &setting->method);
+    const enum t2t_status status = t2t_find_method(option, copy, &setting->method);
     if (status) return status;
     setting->first = 0;
     setting->last = layers - 1;
     if (layer < key && !t2t_find_layers(layer, layers, &setting->first, &setting->last))
         return t2t_fail(T2T_BAD_USAGE,
-            "--attn-opt \"%s\": this model has no layer \"%s\"; its layers are t2t.1, t2t.2, block.0 ... block.%zu (or "
+            "--%s \"%s\": this model has no layer \"%s\"; its layers are t2t.1, t2t.2, block.0 ... block.%zu (or "
             "t2t, blocks, all)",
-            text, layer, layers - 3);
-    if (!t2t_parse_number(value, 0, LARGEST_VALUE, &setting->value))
-        return t2t_fail(T2T_BAD_USAGE, "--attn-opt \"%s\": expected a whole number up to %d, not \"%s\"", text,
-            LARGEST_VALUE, value);
-    return find_key(text, key, setting);
+            option, text, layer, layers - 3);
+    return find_key(key, value, setting);
+}
+
+static enum t2t_status add_setting(
+    struct attention_settings *settings, const char *option, const char *text, size_t layers)
+{
+    if (settings->count == SETTINGS_MOST)
+        return t2t_fail(T2T_BAD_USAGE, "--%s \"%s\": more than %d settings", option, text, SETTINGS_MOST);
+    const enum t2t_status status = read_setting(option, text, layers, &settings->setting[settings->count]);
+    if (!status) settings->count++;
+    return status;
 }
 
 enum t2t_status t2t_read_attention_settings(
@@ -80,25 +84,85 @@ enum t2t_status t2t_read_attention_settings(
 {
     enum t2t_status status = T2T_OK;
     settings->count = 0;
-    for (size_t i = 0; i < texts->count && !status; i++) {
-        status = read_setting(texts->text[i], layers, &settings->setting[i]);
-        if (!status) settings->count++;
+    for (size_t i = 0; i < texts->count && !status; i++)
+        status = add_setting(settings, "attn-opt", texts->text[i], layers);
+    return status;
+}
+
+/* ---- sweeps ---- */
+
+static bool has_key(const struct attention_method *method, const char *name)
+{
+    const struct attention_parameter *parameter;
+    for (size_t i = 0; (parameter = t2t_attention_parameter(i)); i++)
+        if (t2t_method_has(method->kind, parameter) && strcmp(parameter->name, name) == 0) return true;
+    return false;
+}
+
+/* A method may be listed twice: with its published options too. */
+static bool is_first(const struct attention_method *const *methods, size_t index)
+{
+    for (size_t i = 0; i < index; i++)
+        if (methods[i] == methods[index]) return false;
+    return true;
+}
+
+/* A setting [METHOD.]KEY=VALUE for every value. */
+static enum t2t_status add_points(
+    struct attention_settings *points, const char *method, const char *key, const char *values, size_t layers)
+{
+    char copy[LIST_BYTES], text[LIST_BYTES + SETTING_BYTES];
+    enum t2t_status status = t2t_copy_list("sweep", values, copy);
+    char *rest = copy;
+    for (const char *value; !status && (value = t2t_next_word(&rest));) {
+        snprintf(text, sizeof text, "%s%s%s=%s", method, *method ? "." : "", key, value);
+        status = add_setting(points, "sweep", text, layers);
     }
     return status;
+}
+
+enum t2t_status t2t_read_sweeps(struct attention_settings *points, const struct option_texts *texts,
+    const struct attention_method *const *methods, size_t count, size_t layers)
+{
+    enum t2t_status status = T2T_OK;
+    points->count = 0;
+    for (size_t i = 0; i < texts->count && !status; i++) {
+        const char *text = texts->text[i], *values = strchr(text, '=');
+        char key[SETTING_BYTES];
+        if (!values || values == text || (size_t)(values - text) >= sizeof key)
+            return t2t_fail(T2T_BAD_USAGE,
+                "--sweep \"%.80s\": expected KEY=LIST or METHOD.KEY=LIST, as in samples=24,49,98,196", text);
+        snprintf(key, sizeof key, "%.*s", (int)(values - text), text);
+        if (strchr(key, '.')) {
+            status = add_points(points, "", key, values + 1, layers);
+            continue;
+        }
+        const size_t before = points->count;
+        for (size_t m = 0; m < count && !status; m++)
+            if (has_key(methods[m], key) && is_first(methods, m))
+                status = add_points(points, methods[m]->name, key, values + 1, layers);
+        if (!status && points->count == before)
+            return t2t_fail(T2T_BAD_USAGE, "--sweep \"%s\": no method of --attention has an option \"%s\"", text, key);
+    }
+    return status;
+}
+
+/* ---- using them ---- */
+
+void t2t_apply_attention_setting(const struct attention_setting *setting, size_t layer, struct attention_config *config)
+{
+    if (setting->method->kind == config->kind && layer >= setting->first && layer <= setting->last)
+        t2t_parameter_set(setting->parameter, config, setting->value);
 }
 
 void t2t_apply_attention_settings(
     const struct attention_settings *settings, size_t layer, struct attention_config *config)
 {
-    for (size_t i = 0; i < settings->count; i++) {
-        const struct attention_setting *setting = &settings->setting[i];
-        if (setting->method->kind == config->kind && layer >= setting->first && layer <= setting->last)
-            *(size_t *)(void *)((char *)config + setting->offset) = setting->value;
-    }
+    for (size_t i = 0; i < settings->count; i++) t2t_apply_attention_setting(&settings->setting[i], layer, config);
 }
 
 enum t2t_status t2t_check_attention_settings(const struct attention_settings *settings,
-    const struct option_texts *texts, const struct attention_method *const *methods, size_t count, const bool *replaced)
+    const struct attention_method *const *methods, size_t count, const bool *replaced)
 {
     for (size_t i = 0; i < settings->count; i++) {
         const struct attention_setting *setting = &settings->setting[i];
@@ -106,10 +170,11 @@ enum t2t_status t2t_check_attention_settings(const struct attention_settings *se
         for (size_t j = 0; j < count; j++) listed = listed || methods[j] == setting->method;
         for (size_t layer = setting->first; layer <= setting->last; layer++) applies = applies || replaced[layer];
         if (!listed)
-            return t2t_fail(T2T_BAD_USAGE, "--attn-opt \"%s\": --attention does not list %s", texts->text[i],
+            return t2t_fail(T2T_BAD_USAGE, "--%s \"%s\": --attention does not list %s", setting->option, setting->text,
                 setting->method->name);
         if (!applies)
-            return t2t_fail(T2T_BAD_USAGE, "--attn-opt \"%s\": --layers leaves its layers as they are", texts->text[i]);
+            return t2t_fail(
+                T2T_BAD_USAGE, "--%s \"%s\": --layers leaves its layers as they are", setting->option, setting->text);
     }
     return T2T_OK;
 }

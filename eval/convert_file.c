@@ -98,10 +98,12 @@ static enum t2t_status convert_positions(struct conversion *c, struct t2t_tensor
     const double apart = t2t_values_sinusoid_difference(positions), rounding = positions->dtype == T2T_F16    ? 0x1p-11
                                                                                : positions->dtype == T2T_BF16 ? 0x1p-8
                                                                                                               : 1e-6;
-    printf("positions  %s (largest difference %.3g), kept as stored\n",
-        apart <= rounding ? "the sinusoid table" : "differ from the sinusoid table", apart);
     const size_t from = c->config.image_size / 16, to = c->settings->resize / 16;
-    if (to == 0 || to == from) return T2T_OK;
+    const bool kept = to == 0 || to == from;
+    printf("positions  %s (largest difference %.3g)%s\n",
+        apart <= rounding ? "the sinusoid table" : "differ from the sinusoid table", apart,
+        kept ? ", kept as stored" : "");
+    if (kept) return T2T_OK;
     const enum t2t_status status = t2t_values_resize_positions(positions, from, to, &c->memory[MOST_TENSORS]);
     if (status) return status;
     printf("positions  resized from %zu to %zu px\n", c->config.image_size, c->settings->resize);

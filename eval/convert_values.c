@@ -98,7 +98,8 @@ double t2t_values_sinusoid_difference(const struct t2t_tensor *positions)
         const double angle = row / pow(10000, 2 * (double)(column / 2) / (double)width);
         t2t_values_read(positions, i, 1, &value);
         const double difference = fabs(value - (column % 2 ? cos(angle) : sin(angle)));
-        if (!(difference <= largest)) largest = difference;
+        if (isnan(difference)) return difference;
+        largest = fmax(largest, difference);
     }
     return largest;
 }

@@ -13,6 +13,7 @@ struct eval_settings settings = {
     .model = MODEL_OPTIONS_DEFAULT,
     .attention = ATTENTION_OPTIONS_DEFAULT,
     .data = {.layout = "auto", .label_kind = "auto"},
+    .report = {.writers = t2t_report_writers},
     .most_skipped = SIZE_MAX,
     .warmup = 2,
     .tolerance = 0.1,
@@ -42,6 +43,7 @@ static const struct option_row rows[] = {
         0, 1e12},
     MODEL_OPTION_ROWS(&settings.model),
     ATTENTION_OPTION_ROWS(&settings.attention),
+    SWEEP_OPTION_ROW(&settings.attention),
     {.type = OPTION_SECTION, .help = "Running:"},
     {OPTION_TEXT, 'b', "batch-size", "N|auto", "pictures in a forward (auto: 8); results do not depend on it",
         &settings.batch, 0, 0},
@@ -54,10 +56,7 @@ static const struct option_row rows[] = {
     {OPTION_NUMBER, 0, "warmup", "N", "uncounted forwards of each attention before the first (2)", &settings.warmup, 0,
         1000},
     {.type = OPTION_SECTION, .help = "Results:"},
-    {OPTION_CHOICE, 0, "format", "table|md|csv|json", "on standard output (table); times of every batch: json only",
-        &settings.format, 0, 0},
-    {OPTION_TEXTS, 'o', "output", "FILE", "also write .json .csv .md .txt; may be given again; - for stdout",
-        &settings.outputs, 0, 0},
+    REPORT_OPTION_ROWS(&settings.report, ".json .csv .md .txt .svg"),
     {OPTION_TEXT, 0, "save-logits", "FILE", "safetensors: logits [pictures, classes], names in the metadata",
         &settings.save_logits, 0, 0},
     {OPTION_REAL, 0, "expect-top1", "F", "exit status 1 unless the reference's top-1 is F percent ...",
@@ -120,19 +119,11 @@ static enum t2t_status check_numbers(size_t *batch)
 
 static enum t2t_status check_outputs(void)
 {
-    enum report_format format;
-    enum t2t_status status = T2T_OK;
-    for (size_t i = 0; i < settings.outputs.count && !status; i++) {
-        const char *path = settings.outputs.text[i];
-        for (size_t j = i + 1; j <= settings.outputs.count; j++) {
-            const char *other = j < settings.outputs.count ? settings.outputs.text[j] : settings.save_logits;
-            if (other && strcmp(path, other) == 0)
-                return t2t_fail(T2T_BAD_USAGE, "\"%s\" is named for two outputs", path);
-        }
-        if (strcmp(path, "-") == 0) continue;
-        status = t2t_report_format_of(path, &format);
-        if (!status) status = t2t_output_check(path);
-    }
+    const struct option_texts *outputs = &settings.report.outputs;
+    enum t2t_status status = t2t_report_check(&settings.report);
+    for (size_t i = 0; i < outputs->count && settings.save_logits && !status; i++)
+        if (strcmp(outputs->text[i], settings.save_logits) == 0)
+            return t2t_fail(T2T_BAD_USAGE, "\"%s\" is named for two outputs", settings.save_logits);
     if (!status && settings.save_logits) status = t2t_output_check_file(settings.save_logits);
     return status;
 }
@@ -156,8 +147,8 @@ enum t2t_status t2t_eval_check_run(const char *weights, size_t runs, bool labell
         return t2t_fail(T2T_BAD_USAGE, "--max-drop: --attention names nothing that could lose against a reference");
     enum t2t_status status = T2T_OK;
     for (size_t i = 0; i < sizeof inputs / sizeof *inputs && !status; i++) {
-        for (size_t o = 0; o < settings.outputs.count && !status; o++)
-            status = t2t_output_check_differs(settings.outputs.text[o], inputs[i]);
+        for (size_t o = 0; o < settings.report.outputs.count && !status; o++)
+            status = t2t_output_check_differs(settings.report.outputs.text[o], inputs[i]);
         if (!status) status = t2t_output_check_differs(settings.save_logits, inputs[i]);
     }
     return status;

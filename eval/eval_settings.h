@@ -4,6 +4,7 @@
 
 #include "eval/attention_options.h"
 #include "eval/model_options.h"
+#include "eval/report_format.h"
 #include "eval/tool.h"
 #include "loaders/dataset.h"
 
@@ -11,16 +12,16 @@
 enum { PIPELINE_AUTO, PIPELINE_OVERLAP, PIPELINE_SERIAL };
 enum { ON_ERROR_FAIL, ON_ERROR_SKIP };
 
-/* As the command line says; `format` is an enum report_format. */
+/* As the command line says. */
 struct eval_settings {
     struct common_options common;
     struct model_options model;
     struct attention_options attention;
     struct t2t_dataset_options data;
     const char *raw_input, *batch;
-    int on_error, pipeline, format;
+    int on_error, pipeline;
     size_t most_skipped, workers, warmup;
-    struct option_texts outputs;
+    struct report_request report;
     const char *save_logits;
     double expect_top1, tolerance, most_drop;
 };

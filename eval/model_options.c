@@ -46,9 +46,7 @@ static enum t2t_status read_triple(const char *option, const char *text, double 
 enum t2t_status t2t_choose_preprocess(
     const struct model_options *options, const struct t2t_model *model, struct t2t_preprocess *preprocess)
 {
-    static const struct t2t_input_config timm = {
-        .crop_pct = 0.9, .interpolation = "bicubic", .mean = {0.485F, 0.456F, 0.406F}, .std = {0.229F, 0.224F, 0.225F}};
-    const struct t2t_input_config *input = model ? t2t_model_input(model) : &timm;
+    const struct t2t_input_config *input = model ? t2t_model_input(model) : &t2t_timm_input;
     *preprocess = (struct t2t_preprocess){
         .image_size = model ? t2t_model_config(model)->image_size : DEFAULT_SIZE,
         .crop_pct = options->crop_pct > 0 ? options->crop_pct : input->crop_pct,

@@ -45,6 +45,20 @@ bool t2t_parse_real(const char *text, double minimum, double maximum, double *nu
     return true;
 }
 
+bool t2t_parse_seconds(const char *text, double minimum, double maximum, double *seconds)
+{
+    char number[LONGEST_WORD];
+    const size_t length = strlen(text);
+    const bool milli = length > 2 && strcmp(text + length - 2, "ms") == 0;
+    if (length < 2 || length >= sizeof number || text[length - 1] != 's') return false;
+    memcpy(number, text, length);
+    number[length - (milli ? 2 : 1)] = '\0';
+    const double unit = milli ? 1e-3 : 1;
+    if (!t2t_parse_real(number, minimum / unit, maximum / unit, seconds)) return false;
+    *seconds *= unit;
+    return true;
+}
+
 /* The words of "bar|lines|none" into words[]; `copy` holds them. */
 static size_t split_choices(const char *choices, char copy[256], const char *words[16])
 {
@@ -84,6 +98,10 @@ static enum t2t_status store_value(const struct option_row *row, const char *tex
         if (t2t_parse_real(text, row->minimum, row->maximum, row->target)) break;
         return t2t_fail(
             T2T_BAD_USAGE, "--%s \"%s\": expected a number from %g to %g", row->name, text, row->minimum, row->maximum);
+    case OPTION_SECONDS:
+        if (t2t_parse_seconds(text, row->minimum, row->maximum, row->target)) break;
+        return t2t_fail(T2T_BAD_USAGE, "--%s \"%s\": expected a time from %gs to %gs, as in 200ms or 3s", row->name,
+            text, row->minimum, row->maximum);
     case OPTION_TEXT:
         if (*text == '\0') return t2t_fail(T2T_BAD_USAGE, "--%s: its value is empty", row->name);
         *(const char **)row->target = text;

@@ -17,6 +17,7 @@ enum option_type {
     OPTION_COUNT,   /* size_t: one more each time */
     OPTION_NUMBER,  /* size_t in minimum ... maximum */
     OPTION_REAL,    /* double in minimum ... maximum */
+    OPTION_SECONDS, /* double, as "200ms" or "3s" */
     OPTION_TEXT,    /* const char * */
     OPTION_TEXTS,   /* struct option_texts: may be given again */
     OPTION_CHOICE   /* int: which of the words of `argument`, "bar|lines|none" */
@@ -53,6 +54,8 @@ bool t2t_option_given(const void *target);
 /* Parsers of values for callers with formats of their own: the whole of `text` must be a number in the range. */
 bool t2t_parse_number(const char *text, double minimum, double maximum, size_t *number);
 bool t2t_parse_real(const char *text, double minimum, double maximum, double *number);
+/* A number with "s" or "ms" behind it, in seconds. */
+bool t2t_parse_seconds(const char *text, double minimum, double maximum, double *seconds);
 
 /* Number of insertions, deletions, replacements and swaps of neighbours that turn one word into the other. */
 size_t t2t_edit_distance(const char *one, const char *other);

@@ -1,4 +1,4 @@
-/* Formats of reports, and the table for people. */
+/* The report of an evaluation as a table for people; which writer a format has. */
 #include "eval/report.h"
 
 #include <math.h>
@@ -11,44 +11,11 @@
 
 enum { SMALL_SAMPLE = 1000 };
 
-enum t2t_status t2t_report_format_of(const char *path, enum report_format *format)
-{
-    static const struct {
-        const char *ending;
-        enum report_format format;
-    } endings[] = {{".json", REPORT_JSON}, {".csv", REPORT_CSV}, {".md", REPORT_MARKDOWN}, {".txt", REPORT_TABLE}};
-    const char *dot = strrchr(path, '.');
-    for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++)
-        if (strcmp(dot, endings[i].ending) == 0) {
-            *format = endings[i].format;
-            return T2T_OK;
-        }
-    return t2t_fail(T2T_BAD_USAGE, "--output \"%s\": its ending says no format; known are .json .csv .md .txt", path);
-}
-
-enum t2t_status t2t_report_text(const struct report *report, enum report_format format, char **text, size_t *bytes)
-{
-    *text = NULL;
-    FILE *out = open_memstream(text, bytes);
-    bool written = out != NULL;
-    if (written && format == REPORT_JSON)
-        written = t2t_report_json(report, out);
-    else if (written && format == REPORT_CSV)
-        written = t2t_report_csv(report, out);
-    else if (written)
-        written = t2t_report_table(report, out, format == REPORT_MARKDOWN);
-    if (out && fclose(out) != 0) written = false;
-    if (written) return T2T_OK;
-    free(*text);
-    *text = NULL;
-    return t2t_fail_memory("the report", 1 << 16);
-}
-
 struct seed_summary t2t_summarise_seeds(const struct evaluation *evaluation, size_t first)
 {
     const struct attention_runs *runs = evaluation->runs;
     struct seed_summary summary = {.first = first};
-    while (first + summary.count < runs->count && runs->run[first + summary.count].method == runs->run[first].method)
+    while (first + summary.count < runs->count && runs->run[first + summary.count].variant == runs->run[first].variant)
         summary.count++;
     double *top1 = calloc(summary.count, sizeof *top1);
     const double images = (double)evaluation->images, count = (double)summary.count;
@@ -133,7 +100,7 @@ static void run_row(struct table *table, const struct evaluation *evaluation, si
 
 static void summary_row(struct table *table, const struct evaluation *evaluation, struct seed_summary summary)
 {
-    t2t_table_cell(table, "%s, mean of %zu", evaluation->runs->run[summary.first].method->name, summary.count);
+    t2t_table_cell(table, "%s, mean of %zu", evaluation->runs->run[summary.first].label, summary.count);
     if (evaluation->labelled) {
         t2t_table_cell(table, "%.2f (sd %.2f)", 100 * summary.top1, 100 * summary.top1_sd);
         t2t_table_cell(table, "%.2f", 100 * summary.top5);
@@ -193,7 +160,7 @@ static void print_notes(const struct report *report, FILE *out, const char *begi
         fprintf(out, "%s  %s\n", begin, evaluation->skipped[i].reason);
 }
 
-bool t2t_report_table(const struct report *report, FILE *out, bool markdown)
+static bool print_report(const struct report *report, FILE *out, bool markdown)
 {
     const struct evaluation *evaluation = report->evaluation;
     const char *reference = evaluation->runs->run[evaluation->runs->reference].name;
@@ -210,3 +177,21 @@ bool t2t_report_table(const struct report *report, FILE *out, bool markdown)
     print_notes(report, out, markdown ? "- " : "note      ");
     return printed;
 }
+
+static bool write_table(const void *results, FILE *out)
+{
+    return print_report(results, out, false);
+}
+
+static bool write_markdown(const void *results, FILE *out)
+{
+    return print_report(results, out, true);
+}
+
+report_writer *const t2t_report_writers[REPORT_FORMATS] = {
+    [REPORT_TABLE] = write_table,
+    [REPORT_MARKDOWN] = write_markdown,
+    [REPORT_CSV] = t2t_report_csv,
+    [REPORT_JSON] = t2t_report_json,
+    [REPORT_SVG] = t2t_report_chart,
+};

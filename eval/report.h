@@ -5,9 +5,8 @@
 #include <stdio.h>
 
 #include "eval/evaluation.h"
+#include "eval/report_format.h"
 #include "loaders/preprocess.h"
-
-enum report_format { REPORT_TABLE, REPORT_MARKDOWN, REPORT_CSV, REPORT_JSON };
 
 /* What a report says beside the numbers. */
 struct report {
@@ -16,8 +15,6 @@ struct report {
     const struct t2t_preprocess *preprocess;
     size_t workers;
     bool overlap; /* pictures were decoded while the network ran */
-    int argc;
-    char **argv;
 };
 
 /* Means and standard deviations over the seeds of one method: runs first ... first + count - 1. */
@@ -27,15 +24,8 @@ struct seed_summary {
 };
 struct seed_summary t2t_summarise_seeds(const struct evaluation *evaluation, size_t first);
 
-/* The whole text of a report, to be freed. T2T_NO_RESOURCE. */
-enum t2t_status t2t_report_text(const struct report *report, enum report_format format, char **text, size_t *bytes);
-
-/* The format that a file name asks for by its ending: .json .csv .md .txt. T2T_BAD_USAGE. */
-enum t2t_status t2t_report_format_of(const char *path, enum report_format *format);
-
-/* The writers of the formats; false: memory was short. Internal to report*.c. */
-bool t2t_report_table(const struct report *report, FILE *out, bool markdown);
-bool t2t_report_csv(const struct report *report, FILE *out);
-bool t2t_report_json(const struct report *report, FILE *out);
+/* Its writers (report.c, report_data.c, report_chart.c); `results` is a struct report. */
+extern report_writer *const t2t_report_writers[REPORT_FORMATS];
+report_writer t2t_report_csv, t2t_report_json, t2t_report_chart; /* internal to report*.c */
 
 #endif

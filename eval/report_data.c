@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "eval/attention_parameters.h"
 #include "eval/metrics.h"
 #include "eval/report.h"
 #include "eval/sha256.h"
@@ -11,15 +12,6 @@
 #include "eval/tool.h"
 
 /* ---- CSV ---- */
-
-/* A number, or nothing where there is none. */
-static void csv_number(FILE *out, const char *format, double value)
-{
-    char text[64];
-    if (!isfinite(value)) return;
-    snprintf(text, sizeof text, format, value);
-    fputs(text, out);
-}
 
 static void csv_row(const struct report *report, FILE *out, size_t run)
 {
@@ -36,15 +28,15 @@ static void csv_row(const struct report *report, FILE *out, size_t run)
     fprintf(out, ",%zu", report->preprocess->image_size);
     for (size_t i = 0; i < 4; i++) {
         fputc(',', out);
-        csv_number(out, "%.3f", values[i]);
+        t2t_csv_number(out, "%.3f", values[i]);
     }
     fprintf(out, ",%.2f,%.4g,%s,", 1e-6 * (double)t2t_model_parameters(evaluation->model), report->preprocess->crop_pct,
         report->preprocess->interpolation == T2T_BILINEAR ? "bilinear" : "bicubic");
-    t2t_csv_text(out, evaluation->runs->run[run].method->name);
+    t2t_csv_text(out, evaluation->runs->run[run].label);
     fprintf(out, ",%llu,%zu,", (unsigned long long)evaluation->runs->run[run].seed, evaluation->images);
-    csv_number(out, "%.3f", evaluation->labelled ? 100 * interval.low : NAN);
+    t2t_csv_number(out, "%.3f", evaluation->labelled ? 100 * interval.low : NAN);
     fputc(',', out);
-    csv_number(out, "%.3f", evaluation->labelled ? 100 * interval.high : NAN);
+    t2t_csv_number(out, "%.3f", evaluation->labelled ? 100 * interval.high : NAN);
     if (evaluation->labelled)
         fprintf(out, ",%zu,%zu,%.6g", result->lost, result->gained, t2t_mcnemar(result->lost, result->gained));
     else
@@ -55,13 +47,14 @@ static void csv_row(const struct report *report, FILE *out, size_t run)
         t2t_speedup(reference->forward_ms, result->forward_ms, evaluation->batches).median};
     for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
         fputc(',', out);
-        csv_number(out, "%.5g", times[i]);
+        t2t_csv_number(out, "%.5g", times[i]);
     }
     fprintf(out, ",%.6g,%.6g,%d\n", 1e-6 * result->layer1_macs, 1e-6 * result->macs, evaluation->signal != 0);
 }
 
-bool t2t_report_csv(const struct report *report, FILE *out)
+bool t2t_report_csv(const void *results, FILE *out)
 {
+    const struct report *report = results;
     fputs(
         "model,img_size,top1,top1_err,top5,top5_err,param_count,crop_pct,interpolation,attention,seed,images,"
         "top1_low,top1_high,lost,gained,mcnemar_p,same_answer,layer1_ms,layer1_ms_q25,layer1_ms_q75,forward_ms,"
@@ -72,12 +65,6 @@ bool t2t_report_csv(const struct report *report, FILE *out)
 }
 
 /* ---- JSON ---- */
-
-/* JSON knows no NaN. */
-static json_t *number(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
 
 static json_t *share(size_t correct, size_t total)
 {
@@ -91,8 +78,8 @@ static json_t *times(const double *ms, size_t count)
     const struct quartiles quartiles = t2t_quartiles(ms, count);
     json_t *raw = json_array();
     for (size_t i = 0; i < count; i++) json_array_append_new(raw, json_real(ms[i]));
-    return json_pack("{s:o,s:o,s:o,s:o}", "median", number(quartiles.median), "q25", number(quartiles.low), "q75",
-        number(quartiles.high), "batches", raw);
+    return json_pack("{s:o,s:o,s:o,s:o}", "median", t2t_json_number(quartiles.median), "q25",
+        t2t_json_number(quartiles.low), "q75", t2t_json_number(quartiles.high), "batches", raw);
 }
 
 static json_t *layers_of(const struct evaluation *evaluation, size_t run)
@@ -108,14 +95,7 @@ static json_t *layers_of(const struct evaluation *evaluation, size_t run)
         json_t *entry = json_pack("{s:s,s:s,s:I,s:f}", "layer", name, "attention",
             attention_method(attention->kind)->name, "tokens", (json_int_t)shape.queries, "attention_ms",
             1e3 * evaluation->result[run].layer_seconds[layer] / (double)evaluation->images);
-        if (attention->kind == ATTENTION_KDEFORMER)
-            json_object_set_new(entry, "options",
-                json_pack("{s:I,s:I,s:I,s:s,s:s,s:I,s:I}", "projections", (json_int_t)attention->projections, "bucket",
-                    (json_int_t)attention->bucket, "samples", (json_int_t)attention->samples, "sampling",
-                    attention_sampling_name(attention->sampling), "probability",
-                    attention_probability_name(attention->probability), "pilot",
-                    (json_int_t)(attention->probability == KDE_PILOT ? attention->pilot : 0), "sample_groups",
-                    (json_int_t)attention_sample_groups(attention)));
+        json_object_set_new(entry, "options", t2t_config_as_json(attention));
         json_array_append_new(layers, entry);
     }
     return layers;
@@ -127,14 +107,14 @@ static json_t *run_of(const struct evaluation *evaluation, size_t run)
     const struct run_result *result = &evaluation->result[run];
     const struct run_result *reference = &evaluation->result[evaluation->runs->reference];
     const size_t images = evaluation->images, batches = evaluation->batches;
-    json_t *entry = json_pack("{s:s,s:s,s:I,s:s,s:I}", "name", attention->name, "attention", attention->method->name,
-        "seed", (json_int_t)attention->seed, "layers_replaced", evaluation->runs->layers, "same_answer",
-        (json_int_t)result->agreed);
+    json_t *entry = json_pack("{s:s,s:s,s:s,s:I,s:s,s:I}", "name", attention->name, "label", attention->label,
+        "attention", attention->method->name, "seed", (json_int_t)attention->seed, "layers_replaced",
+        evaluation->runs->layers, "same_answer", (json_int_t)result->agreed);
     if (evaluation->labelled) {
         const struct interval drop = t2t_paired_drop(result->lost, result->gained, images);
         json_object_set_new(entry, "top1", share(result->correct1, images));
         json_object_set_new(entry, "top5", share(result->correct5, images));
-        json_object_set_new(entry, "loss", number(result->loss / (double)images));
+        json_object_set_new(entry, "loss", t2t_json_number(result->loss / (double)images));
         json_object_set_new(entry, "paired",
             json_pack("{s:s,s:I,s:I,s:f,s:f,s:[f,f]}", "reference",
                 evaluation->runs->run[evaluation->runs->reference].name, "lost", (json_int_t)result->lost, "gained",
@@ -143,12 +123,12 @@ static json_t *run_of(const struct evaluation *evaluation, size_t run)
     }
     json_object_set_new(entry, "forward_ms", times(result->forward_ms, batches));
     json_object_set_new(entry, "layer1_ms", times(result->layer1_ms, batches));
+    json_object_set_new(entry, "forward_speedup",
+        t2t_json_number(t2t_speedup(reference->forward_ms, result->forward_ms, batches).median));
     json_object_set_new(
-        entry, "forward_speedup", number(t2t_speedup(reference->forward_ms, result->forward_ms, batches).median));
-    json_object_set_new(
-        entry, "layer1_speedup", number(t2t_speedup(reference->layer1_ms, result->layer1_ms, batches).median));
-    json_object_set_new(entry, "macs", number(result->macs));
-    json_object_set_new(entry, "layer1_macs", number(result->layer1_macs));
+        entry, "layer1_speedup", t2t_json_number(t2t_speedup(reference->layer1_ms, result->layer1_ms, batches).median));
+    json_object_set_new(entry, "macs", t2t_json_number(result->macs));
+    json_object_set_new(entry, "layer1_macs", t2t_json_number(result->layer1_macs));
     json_object_set_new(entry, "layers", layers_of(evaluation, run));
     return entry;
 }
@@ -202,12 +182,12 @@ static json_t *methods_of(const struct evaluation *evaluation)
     json_t *methods = json_array();
     for (size_t run = 0; run < evaluation->runs->count;) {
         const struct seed_summary summary = t2t_summarise_seeds(evaluation, run);
-        json_t *entry = json_pack("{s:s,s:I,s:o}", "attention", evaluation->runs->run[run].method->name, "seeds",
-            (json_int_t)summary.count, "same_answer", number(summary.agreed));
+        json_t *entry = json_pack("{s:s,s:I,s:o}", "attention", evaluation->runs->run[run].label, "seeds",
+            (json_int_t)summary.count, "same_answer", t2t_json_number(summary.agreed));
         if (evaluation->labelled) {
-            json_object_set_new(entry, "top1_mean", number(summary.top1));
-            json_object_set_new(entry, "top1_sd", number(summary.top1_sd));
-            json_object_set_new(entry, "top5_mean", number(summary.top5));
+            json_object_set_new(entry, "top1_mean", t2t_json_number(summary.top1));
+            json_object_set_new(entry, "top1_sd", t2t_json_number(summary.top1_sd));
+            json_object_set_new(entry, "top5_mean", t2t_json_number(summary.top5));
         }
         json_array_append_new(methods, entry);
         run += summary.count;
@@ -215,21 +195,22 @@ static json_t *methods_of(const struct evaluation *evaluation)
     return methods;
 }
 
-bool t2t_report_json(const struct report *report, FILE *out)
+bool t2t_report_json(const void *results, FILE *out)
 {
+    const struct report *report = results;
     const struct evaluation *evaluation = report->evaluation;
     const double images = (double)evaluation->images;
-    json_t *command = json_array(), *runs = json_array();
-    for (int i = 0; i < report->argc; i++) json_array_append_new(command, t2t_json_text(report->argv[i]));
+    json_t *runs = json_array();
     for (size_t run = 0; run < evaluation->runs->count; run++) json_array_append_new(runs, run_of(evaluation, run));
     json_t *root = json_pack("{s:s,s:s,s:s,s:b,s:o,s:{s:s,s:s,s:I,s:I,s:s},s:o,s:o,s:{s:o,s:o,s:o,s:o},s:o,s:o}",
         "schema", "t2tvit-eval/1", "tool", "t2tvit-eval", "version", T2T_VERSION, "partial", evaluation->signal != 0,
-        "command", command, "environment", "compiler", t2t_compiler(), "device", evaluation->device, "batch_size",
-        (json_int_t)evaluation->options.batch, "workers", (json_int_t)report->workers, "pipeline",
-        report->overlap ? "overlap" : "serial", "dataset", dataset_of(report), "model", model_of(report), "stages_ms",
-        "decode", number(1e3 * evaluation->decode_seconds / images), "resize",
-        number(1e3 * evaluation->resize_seconds / images), "wait", number(1e3 * evaluation->wait_seconds / images),
-        "wall", number(1e3 * evaluation->wall_seconds / images), "runs", runs, "methods", methods_of(evaluation));
+        "command", t2t_json_texts(t2t_tool_arguments()), "environment", "compiler", t2t_compiler(), "device",
+        evaluation->device, "batch_size", (json_int_t)evaluation->options.batch, "workers", (json_int_t)report->workers,
+        "pipeline", report->overlap ? "overlap" : "serial", "dataset", dataset_of(report), "model", model_of(report),
+        "stages_ms", "decode", t2t_json_number(1e3 * evaluation->decode_seconds / images), "resize",
+        t2t_json_number(1e3 * evaluation->resize_seconds / images), "wait",
+        t2t_json_number(1e3 * evaluation->wait_seconds / images), "wall",
+        t2t_json_number(1e3 * evaluation->wall_seconds / images), "runs", runs, "methods", methods_of(evaluation));
     if (!root) return false;
     const bool written = json_dumpf(root, out, JSON_INDENT(2) | JSON_REAL_PRECISION(10)) == 0;
     fputc('\n', out);

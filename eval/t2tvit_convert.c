@@ -144,13 +144,25 @@ static enum t2t_status run(size_t operands, char **operand, bool *equal)
     return convert(operands, operand);
 }
 
-/* A mapped input that another program cuts short. */
+/* ---- inputs that shrink ---- */
+
+static char shrank[T2T_MESSAGE_BYTES + 32];
+
+/* A mapped input that another program cuts short raises a signal when it is read. */
 static void input_shrank(int number)
 {
-    static const char text[] = "t2tvit-convert: an input file became shorter while it was read\n";
     (void)number;
-    (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    (void)!write(STDERR_FILENO, shrank, strlen(shrank));
     _exit(T2T_BAD_MODEL);
+}
+
+static void answer_shrinking_inputs(size_t operands, char **operand)
+{
+    const bool two = settings.verify && operands == 2;
+    t2t_fail(T2T_BAD_MODEL, "%s%s%s: became shorter while it was read; another program is writing to it",
+        operands ? operand[0] : "", two ? " or " : "", two ? operand[1] : "");
+    snprintf(shrank, sizeof shrank, "%s: %s\n", tool.name, t2t_last_error());
+    sigaction(SIGBUS, &(const struct sigaction){.sa_handler = input_shrank}, NULL);
 }
 
 int main(int argc, char **argv)
@@ -158,9 +170,10 @@ int main(int argc, char **argv)
     size_t operands;
     enum t2t_status status;
     bool equal = true;
-    sigaction(SIGBUS, &(const struct sigaction){.sa_handler = input_shrank}, NULL);
-    if (t2t_tool_begin(&tool, argc, argv, &operands, &status))
+    if (t2t_tool_begin(&tool, argc, argv, &operands, &status)) {
+        answer_shrinking_inputs((size_t)argc - operands, argv + operands);
         status = run((size_t)argc - operands, argv + operands, &equal);
+    }
     const int code = t2t_tool_finish(&tool, status);
     return code ? code : equal ? 0 : T2T_CHECK_FAILED;
 }

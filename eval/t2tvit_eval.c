@@ -76,43 +76,14 @@ static enum t2t_status save_logits(const struct evaluation *evaluation)
     return status;
 }
 
-static enum t2t_status write_report(const char *path, enum report_format format)
-{
-    char *text;
-    size_t bytes;
-    enum t2t_status status = t2t_report_text(&report, format, &text, &bytes);
-    if (!status) status = t2t_output_write(path, text, bytes);
-    free(text);
-    return status;
-}
-
-/* The first failure is the one that counts and is told at the end; others are told where they happen. */
-static void add_failure(enum t2t_status *status, char sentence[T2T_MESSAGE_BYTES], enum t2t_status next)
-{
-    if (next && *status) t2t_error("%s", t2t_last_error());
-    if (next && !*status) snprintf(sentence, T2T_MESSAGE_BYTES, "%s", t2t_last_error());
-    if (!*status) *status = next;
-}
-
 /* Everything that was asked for, also where one part fails. */
 static enum t2t_status write_results(const struct evaluation *evaluation)
 {
-    enum t2t_status status = T2T_OK;
-    char sentence[T2T_MESSAGE_BYTES];
-    bool to_stdout = false;
+    struct t2t_failures failures = {.status = T2T_OK};
     if (!evaluation->images) return T2T_OK;
-    for (size_t i = 0; i < settings.outputs.count; i++) {
-        enum report_format format = (enum report_format)settings.format;
-        const char *path = settings.outputs.text[i];
-        if (strcmp(path, "-") == 0)
-            to_stdout = true;
-        else
-            t2t_report_format_of(path, &format);
-        add_failure(&status, sentence, write_report(path, format));
-    }
-    if (settings.save_logits) add_failure(&status, sentence, save_logits(evaluation));
-    if (!to_stdout) add_failure(&status, sentence, write_report("-", (enum report_format)settings.format));
-    return status ? t2t_fail(status, "%s", sentence) : T2T_OK;
+    if (settings.save_logits) t2t_add_failure(&failures, save_logits(evaluation));
+    t2t_add_failure(&failures, t2t_report_write(&settings.report, &report));
+    return t2t_first_failure(&failures);
 }
 
 static void report_partial(const struct evaluation *evaluation)
@@ -201,9 +172,7 @@ static enum t2t_status evaluate(
     report = (struct report){.evaluation = &evaluation,
         .data = settings.raw_input ? settings.raw_input : settings.data.path,
         .weights = weights,
-        .preprocess = &preprocess,
-        .argc = report.argc,
-        .argv = report.argv};
+        .preprocess = &preprocess};
     if (!status) status = t2t_eval_check_run(weights, runs.count, evaluation.labelled);
     if (!status) status = open_source(&source, &pictures, tensors, &preprocess, &evaluation);
     if (!status) {
@@ -243,13 +212,8 @@ int main(int argc, char **argv)
     enum t2t_status status;
     bool failed = false;
     int signal = 0;
-    char **as_given = calloc((size_t)argc + 1, sizeof *as_given); /* getopt permutes argv */
-    for (int i = 0; i < argc && as_given; i++) as_given[i] = argv[i];
-    report.argc = as_given ? argc : 0;
-    report.argv = as_given;
     if (t2t_tool_begin(&t2t_eval_tool, argc, argv, &operands, &status))
         status = run((size_t)argc - operands, argv + operands, &failed, &signal);
-    free(as_given);
     const int code = t2t_tool_finish(&t2t_eval_tool, status);
     return code ? code : signal ? 128 + signal : failed ? T2T_CHECK_FAILED : 0;
 }

@@ -1,6 +1,7 @@
 /* Text from outside; see text_formats.h. */
 #include "eval/text_formats.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,23 @@ json_t *t2t_json_text(const char *text)
     string = json_string(ascii);
     free(ascii);
     return string;
+}
+
+json_t *t2t_json_texts(char *const *texts)
+{
+    json_t *list = json_array();
+    for (; *texts; texts++) json_array_append_new(list, t2t_json_text(*texts));
+    return list;
+}
+
+json_t *t2t_json_number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+void t2t_csv_number(FILE *out, const char *format, double value)
+{
+    if (isfinite(value)) fprintf(out, format, value);
 }
 
 /* Whether the text goes to a terminal as it is, which would act on control characters. */

@@ -8,8 +8,17 @@
 /* A JSON string; in text that is no UTF-8 every byte beyond ASCII becomes '?'. NULL: memory was short. */
 json_t *t2t_json_text(const char *text);
 
+/* A list of them; the texts end with NULL. */
+json_t *t2t_json_texts(char *const *texts);
+
+/* JSON knows no NaN: null stands for it. */
+json_t *t2t_json_number(double value);
+
 /* A CSV field (RFC 4180), quoted where it must be; on a terminal with '?' for control characters. */
 void t2t_csv_text(FILE *out, const char *text);
+
+/* A CSV field with a number, printf-style, or nothing where it is NaN or infinite. */
+void t2t_csv_number(FILE *out, const char *format, double value);
 
 /* The text with '?' for control characters, which a terminal would act on. */
 void t2t_plain_text(FILE *out, const char *text);

@@ -7,6 +7,7 @@
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -44,6 +45,20 @@ static void print_help(const struct tool *tool)
     fputs(tool->ending, stdout);
 }
 
+static char **arguments; /* until the process ends */
+
+char *const *t2t_tool_arguments(void)
+{
+    static char *none[] = {NULL};
+    return arguments ? arguments : none;
+}
+
+static void keep_arguments(int argc, char **argv)
+{
+    arguments = calloc((size_t)argc + 1, sizeof *arguments);
+    for (int i = 0; i < argc && arguments; i++) arguments[i] = argv[i];
+}
+
 /* A standard stream that is closed would be the next file that is opened; this way reading or writing it fails. */
 static void fill_closed_streams(void)
 {
@@ -59,6 +74,7 @@ bool t2t_tool_begin(const struct tool *tool, int argc, char **argv, size_t *oper
     fill_closed_streams();
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is then a write error with a sentence */
     setlocale(LC_CTYPE, "");  /* only to know whether the terminal takes UTF-8; numbers keep their point */
+    keep_arguments(argc, argv);
     *status = t2t_options_parse(tool->rows, tool->row_count, argc, argv, operands);
     struct common_options *common = tool->common;
     t2t_console_open(tool->name, common->quiet ? 0 : 1 + common->verbose, (enum console_color)common->color,

@@ -45,6 +45,9 @@ struct tool {
  * *status is what to finish with. */
 bool t2t_tool_begin(const struct tool *tool, int argc, char **argv, size_t *operands, enum t2t_status *status);
 
+/* The command line as it was given (parsing permutes argv), ended by NULL. */
+char *const *t2t_tool_arguments(void);
+
 /* Prints the last sentence where status is a failure, flushes standard output, and gives main()'s return value. */
 int t2t_tool_finish(const struct tool *tool, enum t2t_status status);
 

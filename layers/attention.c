@@ -225,6 +225,7 @@ static const struct attention_method methods[ATTENTION_KINDS] = {
         .name = "kdeformer",
         .summary = "locality-sensitive hashing and a sampled remainder (ICML 2023, Algorithm 3)",
         .random = true,
+        .steps = true,
         .check = kdeformer_check,
         .draw_counts = kdeformer_draw_counts,
         .macs = kdeformer_macs},
@@ -268,6 +269,13 @@ const struct attention_method *attention_method_named(const char *name)
         if (strcmp(methods[i].name, name) == 0 || (methods[i].alias && strcmp(methods[i].alias, name) == 0))
             return &methods[i];
     return NULL;
+}
+
+const char *attention_step_name(enum attention_step step)
+{
+    static const char *const names[ATTENTION_STEPS] = {"hash", "sort", "probabilities", "draws", "blocks"};
+    assert((size_t)step < ATTENTION_STEPS);
+    return names[step];
 }
 
 /* ---- draws ---- */

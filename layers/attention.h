@@ -87,6 +87,7 @@ struct attention_method {
     const char *alias;   /* another name, or NULL */
     const char *summary; /* one line for --help */
     bool random;         /* results depend on the seed */
+    bool steps;          /* tells its time by enum attention_step */
     /* T2T_BAD_USAGE with a sentence when the options or the shape are beyond the method; NULL: everything fits. */
     enum t2t_status (*check)(const struct attention_shape *shape, const struct attention_config *config);
     struct attention_draw_counts (*draw_counts)(
@@ -114,6 +115,17 @@ size_t attention_buckets(size_t tokens, size_t bucket);
 void attention_draw(const struct attention_shape *shape, const struct attention_config *config, uint64_t seed,
     uint32_t layer, const uint64_t *image_index, size_t batch, const struct attention_draw_memory *memory);
 
+/* Where the time of a call goes, in methods that tell: KDEformer. */
+enum attention_step {
+    ATTENTION_STEP_HASH,
+    ATTENTION_STEP_SORT,
+    ATTENTION_STEP_PROBABILITIES,
+    ATTENTION_STEP_DRAWS,  /* choosing samples and packing their keys and values */
+    ATTENTION_STEP_BLOCKS, /* attention over buckets and samples */
+    ATTENTION_STEPS
+};
+const char *attention_step_name(enum attention_step step); /* "hash" */
+
 /* One layer's attention for a batch. Row t of image b of a [batch * tokens, heads * dim] matrix starts at
  * data + (b * tokens + t) * stride; head h begins h * dim further on. q, k, v may be columns of one matrix. */
 struct attention_call {
@@ -125,7 +137,8 @@ struct attention_call {
     size_t q_stride, k_stride, v_stride; /* floats from one row to the next */
     float *out;                          /* [batch * queries, heads * value_dim]; aliases none of the inputs */
     size_t out_stride;
-    void *scratch; /* as many bytes as the device asked for, aligned to 64 */
+    void *scratch;        /* as many bytes as the device asked for, aligned to 64 */
+    double *step_seconds; /* [ATTENTION_STEPS] or NULL: the seconds of every thread in each step are added */
 };
 
 #endif

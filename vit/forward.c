@@ -61,9 +61,11 @@ static void attention(const struct run *run, size_t layer, const struct layer_me
     const struct t2t_plan *plan = run->session->plan;
     const struct attention_shape shape = t2t_layer_shape(run->session->model, layer);
     const size_t width = attended.channels;
+    struct t2t_layer_cost *cost = &run->session->costs.layer[layer];
     const double begin = now();
     attention_draw(&shape, &plan->layer[layer], plan->seed, (uint32_t)layer, run->image_index + first_image, qkv.batch,
         &memory->draws);
+    cost->draw_seconds += now() - begin;
     const struct attention_call call = {
         .shape = shape,
         .config = plan->layer[layer],
@@ -82,9 +84,10 @@ static void attention(const struct run *run, size_t layer, const struct layer_me
         .out = attended.data,
         .out_stride = attended.stride,
         .scratch = memory->scratch,
+        .step_seconds = run->session->clock_steps ? cost->step_seconds : NULL,
     };
     run->ops->attention(run->device, &call);
-    run->session->costs.layer[layer].attention_seconds += now() - begin;
+    cost->attention_seconds += now() - begin;
     if (run->session->attention_observer)
         run->session->attention_observer(run->session->observer_context, layer, first_image, &call);
 }

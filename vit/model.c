@@ -4,12 +4,15 @@
 #include "vit/model.h"
 
 #include <assert.h>
+#include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "layers/base/finite.h"
+#include "layers/base/random.h"
 #include "vit/model_config.h"
 
 struct t2t_model {
@@ -17,7 +20,7 @@ struct t2t_model {
     struct t2t_input_config input;
     struct t2t_tensors *file;
     struct t2t_weights weights;
-    float *converted; /* tensors that were not aligned float32 */
+    float *converted; /* tensors that were not aligned float32, or made */
     char **class_names;
     size_t parameters;
 };
@@ -138,6 +141,62 @@ enum t2t_status t2t_model_load(struct t2t_model **model, const char *variant_or_
     struct t2t_model *made = calloc(1, sizeof *made);
     if (!made) return t2t_fail_memory("the model", sizeof *made);
     const enum t2t_status status = load(made, variant_or_null, path);
+    if (status) {
+        t2t_model_free(made);
+        return status;
+    }
+    *model = made;
+    return T2T_OK;
+}
+
+/* ---- random weights ---- */
+
+static size_t elements_of(const struct t2t_expected_tensor *expected)
+{
+    size_t elements = 1;
+    for (size_t i = 0; i < expected->rank; i++) elements *= expected->shape[i];
+    return elements;
+}
+
+/* Tensor `index` of the network: vectors are 1 where they weigh a norm and 0 where they are added. */
+static void draw_tensor(const struct t2t_expected_tensor *expected, size_t index, uint64_t seed, float *out)
+{
+    const size_t elements = elements_of(expected), length = strlen(expected->name);
+    if (expected->rank == 1) {
+        const bool weight = length > 7 && strcmp(expected->name + length - 7, ".weight") == 0;
+        for (size_t i = 0; i < elements; i++) out[i] = weight ? 1 : 0;
+        return;
+    }
+    const float scale = 1 / sqrtf((float)expected->shape[expected->rank - 1]);
+    const struct t2t_random_key key = {.seed = seed, .layer = (uint32_t)index, .purpose = T2T_RANDOM_TEST};
+    t2t_random_normal(key, elements, out);
+    for (size_t i = 0; i < elements; i++) out[i] *= scale;
+}
+
+static enum t2t_status make_random(struct t2t_model *model, uint64_t seed)
+{
+    struct t2t_expected_tensor expected;
+    model->input = t2t_timm_input;
+    for (size_t i = 0; t2t_expected_tensor(&model->config, i, &expected); i++)
+        model->parameters += elements_of(&expected);
+    model->converted = malloc(model->parameters * sizeof *model->converted);
+    if (!model->converted) return t2t_fail_memory("random weights", model->parameters * sizeof *model->converted);
+    float *values = model->converted;
+    for (size_t i = 0; t2t_expected_tensor(&model->config, i, &expected); i++) {
+        draw_tensor(&expected, i, seed, values);
+        memcpy((char *)&model->weights + expected.offset, &values, sizeof values);
+        values += elements_of(&expected);
+    }
+    return T2T_OK;
+}
+
+enum t2t_status t2t_model_random(struct t2t_model **model, const struct t2t_config *config, uint64_t seed)
+{
+    *model = NULL;
+    struct t2t_model *made = calloc(1, sizeof *made);
+    if (!made) return t2t_fail_memory("the model", sizeof *made);
+    made->config = *config;
+    const enum t2t_status status = make_random(made, seed);
     if (status) {
         t2t_model_free(made);
         return status;

@@ -193,10 +193,12 @@ static bool parse_three(const char *text, float three[3])
     return *at == '\0';
 }
 
+const struct t2t_input_config t2t_timm_input = {
+    .crop_pct = 0.9, .interpolation = "bicubic", .mean = {0.485F, 0.456F, 0.406F}, .std = {0.229F, 0.224F, 0.225F}};
+
 enum t2t_status t2t_read_input_config(const struct t2t_tensors *file, struct t2t_input_config *input)
 {
-    *input = (struct t2t_input_config){
-        .crop_pct = 0.9, .interpolation = "bicubic", .mean = {0.485F, 0.456F, 0.406F}, .std = {0.229F, 0.224F, 0.225F}};
+    *input = t2t_timm_input;
     const char *text = t2t_tensors_metadata(file, "crop_pct");
     if (text && (!parse_number(text, &input->crop_pct) || input->crop_pct < 0.05 || input->crop_pct > 1))
         return bad_value(file, "crop_pct", text, "a number from 0.05 to 1");

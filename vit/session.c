@@ -262,6 +262,11 @@ const struct t2t_costs *t2t_session_costs(const struct t2t_session *session)
     return &session->costs;
 }
 
+void t2t_session_clock_steps(struct t2t_session *session, bool on)
+{
+    session->clock_steps = on;
+}
+
 /* Multiply-accumulates of a layer's products with weights, one image: qkv, proj, fc1, fc2. */
 static double product_macs(const struct t2t_config *config, size_t layer)
 {
@@ -289,6 +294,7 @@ void t2t_session_reset_costs(struct t2t_session *session)
         if (layer < TOKEN_LAYERS && config->tokens_type == T2T_TOKENS_PERFORMER) /* phi(q), phi(k), two products */
             cost->attention_macs =
                 4.0 * (double)cost->tokens * (double)t2t_performer_features(config) * (double)config->token_dim;
-        costs->macs += cost->attention_macs + product_macs(config, layer);
+        cost->macs = cost->attention_macs + product_macs(config, layer);
+        costs->macs += cost->macs;
     }
 }

@@ -48,6 +48,7 @@ struct t2t_session {
     t2t_attention_observer *attention_observer;
     void *observer_context;
     struct t2t_costs costs;
+    bool clock_steps;
 };
 
 /* Draws of one (image, head) of a layer under a plan. */

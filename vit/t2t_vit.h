@@ -38,6 +38,7 @@ struct t2t_input_config {
     char interpolation[16]; /* "bicubic" or "bilinear" */
     float mean[3], std[3];  /* of RGB in 0 ... 1 */
 };
+extern const struct t2t_input_config t2t_timm_input; /* what counts where nothing is said */
 
 /* The eleven official variants, 1000 classes at 224 px. NULL after the last. */
 const struct t2t_config *t2t_variant(size_t index);
@@ -50,6 +51,10 @@ struct t2t_model;
  * On failure *model is NULL, the status T2T_BAD_MODEL (or T2T_NO_RESOURCE). Release with t2t_model_free(). */
 enum t2t_status t2t_model_load(struct t2t_model **model, const char *variant_or_null, const char *path);
 void t2t_model_free(struct t2t_model *model);
+
+/* A model of a configuration with random weights (normal, scaled by the width of the input; norms as they begin in
+ * training): it has the shapes and the cost of a trained one and knows nothing. Release with t2t_model_free(). */
+enum t2t_status t2t_model_random(struct t2t_model **model, const struct t2t_config *config, uint64_t seed);
 
 const struct t2t_config *t2t_model_config(const struct t2t_model *model);
 const struct t2t_input_config *t2t_model_input(const struct t2t_model *model);
@@ -117,9 +122,12 @@ enum t2t_status t2t_forward(
 struct t2t_layer_cost {
     char name[T2T_NAME_BYTES];
     size_t tokens;
-    double attention_macs;    /* of one image under the plan in use */
-    double attention_seconds; /* softmax attention or its replacement alone, wall clock */
-    double seconds;           /* the whole layer, wall clock */
+    double attention_macs;                /* of one image under the plan in use */
+    double macs;                          /* ... of the whole layer: its products and attention */
+    double attention_seconds;             /* softmax attention or its replacement alone, wall clock */
+    double draw_seconds;                  /* of those, random numbers */
+    double seconds;                       /* the whole layer, wall clock */
+    double step_seconds[ATTENTION_STEPS]; /* of every thread, where t2t_session_clock_steps() asked for them */
 };
 struct t2t_costs {
     size_t images;
@@ -130,5 +138,7 @@ struct t2t_costs {
 };
 const struct t2t_costs *t2t_session_costs(const struct t2t_session *session);
 void t2t_session_reset_costs(struct t2t_session *session);
+/* Also clocks the steps of attention from here on, or no longer: at first it does not. */
+void t2t_session_clock_steps(struct t2t_session *session, bool on);
 
 #endif

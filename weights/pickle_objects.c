@@ -150,6 +150,10 @@ static enum t2t_status rebuild_tensor(
     if (!read_sizes(pickle, arguments[2], tensor.shape, &tensor.rank) ||
         !read_sizes(pickle, arguments[3], tensor.stride, &strides) || strides != tensor.rank)
         return pickle_refuse(machine, "makes a tensor whose sizes and strides are not as many whole numbers from 0");
+    /* {'neg': True}: the numbers are those of the storage with the other sign */
+    if (count == 7 && arguments[6]->type != PICKLE_NONE &&
+        (arguments[6]->type != PICKLE_DICT || arguments[6]->as.places.first))
+        return pickle_refuse(machine, "makes a tensor with properties (negated, conjugated) that are not read");
     if (!lies_inside(&tensor)) return pickle_refuse(machine, "makes a tensor that reaches beyond its storage");
     return pickle_push_tensor(machine, &tensor);
 }

@@ -138,9 +138,12 @@ static void expect_values(struct attention_options options, const size_t samples
 static void kdeformer_values(void **state)
 {
     (void)state;
-    expect_values(OPTIONS(.layers = "all"), (const size_t[]){86, 18, 10}); /* head_dim 12 is below 16 */
+    size_t usual[3];
+    for (size_t layer = 0; layer < 3; layer++)
+        usual[layer] = t2t_attention_defaults(model, ATTENTION_KDEFORMER, layer).samples;
+    expect_values(OPTIONS(.layers = "all"), usual);
     expect_values(OPTIONS(.layers = "all", .kde_samples = "7"), (const size_t[]){7, 7, 7});
-    expect_values(OPTIONS(.layers = "all", .kde_samples = "7,0"), (const size_t[]){7, 0, 10});
+    expect_values(OPTIONS(.layers = "all", .kde_samples = "7,0"), (const size_t[]){7, 0, usual[2]});
     expect_values(OPTIONS(.layers = "all", .kde_samples = "7,8,9"), (const size_t[]){7, 8, 9});
     struct attention_runs runs =
         runs_of(OPTIONS(.layers = "all", .kde_bucket = "4,5,6", .kde_projections = "1,2,3", .kde_samples = "0"));

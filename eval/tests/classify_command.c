@@ -262,7 +262,7 @@ static void outputs(void **state)
         SHELL("\"$CLASSIFY\" -w \"$W\" -r \"$P\" >/dev/full"), 6, "standard output cannot be written: No space left");
     EXPECT_OF(
         SHELL("\"$CLASSIFY\" -w \"$W\" -r \"$P\" >&-"), 6, "standard output cannot be written: Bad file descriptor");
-    REFUSED(CLASSIFY(DOTS, "-o", in_shop("none/answers")), 6, "none/answers: cannot be written");
+    REFUSED(CLASSIFY(DOTS, "-o", in_shop("none/answers")), 6, "none/answers: cannot be created: No such file");
     REFUSED(CLASSIFY(DOTS, "-o", shop.folder), 6, "cannot be written (Is a directory)");
     REFUSED(CLASSIFY(DOTS, "-o", "/dev/full"), 6, "/dev/full: cannot be written (No space left");
     REFUSED(CLASSIFY("-o", in_shop("expected"), in_shop("expected")), 6, "expected: is read by this run");

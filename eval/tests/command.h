@@ -35,15 +35,6 @@ struct result command_run(const char *program, const char *const *arguments);
 /* Fails the test unless the program ended with this code and said `word` somewhere. */
 void command_expect(const struct result *result, int code, const char *word);
 
-/* For test files with a `program` of their own. */
-#define RUN(...) command_run(program, (const char *const[]){__VA_ARGS__, NULL})
-
-#define EXPECT(CODE, WORD, ...)                                                                                        \
-    do {                                                                                                               \
-        const struct result result_ = RUN(__VA_ARGS__);                                                                \
-        command_expect(&result_, CODE, WORD);                                                                          \
-    } while (0)
-
 /* ---- files ---- */
 
 /* Entries of a folder, "." and ".." left out. */

@@ -31,7 +31,7 @@ static void hostile_files(void **state)
     for (; hostile_case(count, &hostile); count++) {
         bytes_save(&hostile.file, run_in);
         bytes_free(&hostile.file);
-        const struct run_result result = RUN("--num-heads", "3", run_in, run_out);
+        const struct result result = RUN("--num-heads", "3", run_in, run_out);
         slowest = result.seconds > slowest ? result.seconds : slowest;
         largest = result.most_bytes > largest ? result.most_bytes : largest;
         if (result.code != 4 || !strstr(result.text, run_in))
@@ -61,9 +61,9 @@ static void full_disk(void **state)
     for (rlim_t bytes = 2000; bytes < 900000; bytes += 56789) { /* what the program says needs room as well */
         limit.rlim_cur = bytes;
         assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-        const struct run_result result = RUN("-f", "--num-heads", "3", "--metadata", "new=1", TINY, run_out);
+        const struct result result = RUN("-f", "--num-heads", "3", "--metadata", "new=1", TINY, run_out);
         setrlimit(RLIMIT_FSIZE, &before);
-        run_expect(&result, 6, "out.safetensors: cannot be written: File too large");
+        command_expect(&result, 6, "out.safetensors: cannot be written: File too large");
         assert_int_equal(run_files_in_folder(), 1);
     }
     EXPECT(0, "equal: 52", "--verify", run_out, TINY);
@@ -80,6 +80,41 @@ static void places_that_take_no_file(void **state)
 }
 
 /* ---- signals ---- */
+
+/* A large file of zeros that becomes short so many milliseconds after its reader was begun. */
+static struct result list_of_a_shrinking_file(long milliseconds)
+{
+    enum { NUMBERS = 50000000 };
+    char header[256];
+    const int bytes = snprintf(header, sizeof header,
+        "{\"w\":{\"dtype\":\"F32\",\"shape\":[%d],\"data_offsets\":[0,%ld]}}", NUMBERS, 4L * NUMBERS);
+    struct bytes file = {0};
+    bytes_number(&file, (uint64_t)bytes, 8);
+    bytes_add(&file, header, (size_t)bytes);
+    bytes_save(&file, run_in);
+    assert_int_equal(truncate(run_in, (off_t)file.size + 4L * NUMBERS), 0);
+    bytes_free(&file);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        nanosleep(&(const struct timespec){.tv_nsec = milliseconds * 1000000}, NULL);
+        _exit(truncate(run_in, 100));
+    }
+    const struct result result = RUN("--list", run_in);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    unlink(run_in);
+    return result;
+}
+
+static void input_that_shrinks(void **state)
+{
+    (void)state;
+    struct result result = {.code = 0};
+    for (long milliseconds = 160; milliseconds && result.code == 0; milliseconds /= 2)
+        result = list_of_a_shrinking_file(milliseconds);
+    command_expect(&result, 4, run_in);
+}
 
 /* The program, stopped after so many microseconds: how it ended. */
 static int stopped_after(long microseconds, int number)
@@ -188,6 +223,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(hostile_files),
         cmocka_unit_test(full_disk),
         cmocka_unit_test(places_that_take_no_file),
+        cmocka_unit_test(input_that_shrinks),
         cmocka_unit_test(stopped_at_any_moment),
 #ifndef T2T_SANITIZED /* a sanitizer brings calls of its own */
         cmocka_unit_test(calls_nothing_that_runs_code),

@@ -64,6 +64,20 @@ double t2t_squares(const float *x, size_t dim)
     return sum;
 }
 
+double t2t_step_begin(const struct attention_call *call)
+{
+    return call->step_seconds ? omp_get_wtime() : 0;
+}
+
+double t2t_step_end(const struct attention_call *call, enum attention_step step, double begin)
+{
+    if (!call->step_seconds) return 0;
+    const double now = omp_get_wtime();
+#pragma omp atomic
+    call->step_seconds[step] += now - begin;
+    return now;
+}
+
 struct query_tile t2t_take_tile(
     struct t2t_arena *arena, const struct attention_kernels *kernels, const struct attention_shape *shape)
 {

@@ -34,6 +34,11 @@ size_t t2t_this_thread(void);
 /* |x|^2 */
 double t2t_squares(const float *x, size_t dim);
 
+/* The clock of a call's steps: nothing where the call does not ask for it. `begin` is what the last call of either
+ * returned; t2t_step_end() adds the time since then to a step and returns the time now. */
+double t2t_step_begin(const struct attention_call *call);
+double t2t_step_end(const struct attention_call *call, enum attention_step step, double begin);
+
 /* One tile's memory. */
 struct query_tile t2t_take_tile(
     struct t2t_arena *arena, const struct attention_kernels *kernels, const struct attention_shape *shape);

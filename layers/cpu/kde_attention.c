@@ -60,6 +60,7 @@ static void attend_block(
     const size_t end = begin + kde->bucket < shape->keys ? begin + kde->bucket : shape->keys;
     const size_t last = (block + 1) * kde->rows < shape->queries ? (block + 1) * kde->rows : shape->queries;
     const size_t group = group_of(kde, block);
+    const double clock = t2t_step_begin(call);
     gather_block(kde, memory, own, &head, group, begin, end);
     struct key_run block_keys = {
         .k = own->k, .v = own->v, .k_stride = shape->head_dim, .v_stride = shape->value_dim, .keys = end - begin};
@@ -84,6 +85,7 @@ static void attend_block(
         kde->kernels->attend(&own->tile, &samples);
         kde->kernels->store_values(&own->tile, out, count);
     }
+    t2t_step_end(call, ATTENTION_STEP_BLOCKS, clock);
 }
 
 /* ---- memory and threads ---- */

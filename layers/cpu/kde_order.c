@@ -28,17 +28,23 @@ void t2t_kde_order_queries(const struct kde *kde, const struct kde_unit *memory,
 {
     const struct attention_call *call = kde->call;
     const size_t rows = call->shape.queries, dim = call->shape.head_dim, bits = call->config.projections;
+    double clock = t2t_step_begin(call);
     kde->kernels->sign_hash(t2t_head_view(call, unit).q, call->q_stride, rows, dim,
         call->draws.projection + unit * dim * bits, bits, memory->q_code);
+    clock = t2t_step_end(call, ATTENTION_STEP_HASH, clock);
     sort_by_code(memory->q_code, rows, bits, memory->q_start, memory->q_order);
+    t2t_step_end(call, ATTENTION_STEP_SORT, clock);
 }
 
 void t2t_kde_order_keys(const struct kde *kde, const struct kde_unit *memory, size_t unit)
 {
     const struct attention_call *call = kde->call;
     const size_t rows = call->shape.keys, dim = call->shape.head_dim, bits = call->config.projections;
+    double clock = t2t_step_begin(call);
     kde->kernels->sign_hash(t2t_head_view(call, unit).k, call->k_stride, rows, dim,
         call->draws.projection + unit * dim * bits, bits, memory->k_code);
+    clock = t2t_step_end(call, ATTENTION_STEP_HASH, clock);
     sort_by_code(memory->k_code, rows, bits, memory->k_start, memory->k_order);
     for (size_t i = 0; i < rows; i++) memory->k_position[memory->k_order[i]] = (uint32_t)i;
+    t2t_step_end(call, ATTENTION_STEP_SORT, clock);
 }

@@ -140,17 +140,19 @@ void t2t_kde_prepare_samples(
 {
     const struct attention_shape *shape = &kde->call->shape;
     if (!kde->samples || kde->call->draws.sample_key) return;
+    const double clock = t2t_step_begin(kde->call);
     switch (kde->call->config.probability) {
     case KDE_VALUE:
         t2t_kde_probability(kde->kernels, t2t_head_view(kde->call, unit).v, kde->call->v_stride, shape->keys,
             shape->value_dim, memory->probability, memory->vectors);
-        return;
+        break;
     case KDE_UNIFORM:
         for (size_t j = 0; j < shape->keys; j++) memory->probability[j] = 1 / (float)shape->keys;
-        return;
+        break;
     case KDE_PILOT:
-    case KDE_COLUMN_NORM: t2t_kde_pilot(kde, memory, tile, unit); return;
+    case KDE_COLUMN_NORM: t2t_kde_pilot(kde, memory, tile, unit); break;
     }
+    t2t_step_end(kde->call, ATTENTION_STEP_PROBABILITIES, clock);
 }
 
 void t2t_kde_draw_samples(const struct kde *kde, const struct kde_unit *memory, size_t unit, size_t group)
@@ -159,16 +161,19 @@ void t2t_kde_draw_samples(const struct kde *kde, const struct kde_unit *memory, 
     const struct attention_config *config = &kde->call->config;
     memory->taken[group] = kde->samples;
     if (!kde->samples) return;
+    double clock = t2t_step_begin(kde->call);
     if (kde->call->draws.sample_key) {
         take_given(kde, memory, unit, group);
         return;
     }
     const bool own = t2t_kde_needs_pilot(config);
     if (own) t2t_kde_pilot_probability(kde, memory, group);
+    clock = t2t_step_end(kde->call, ATTENTION_STEP_PROBABILITIES, clock);
     const float *probability = memory->probability + (own ? group * keys : 0);
     uint64_t *sums = memory->cumulative + group * keys;
     if (config->sampling == KDE_SYSTEMATIC)
         take_systematic(kde, memory, unit, group, probability, sums);
     else
         take_multinomial(kde, memory, unit, group, probability, sums);
+    t2t_step_end(kde->call, ATTENTION_STEP_DRAWS, clock);
 }

@@ -1,0 +1,128 @@
+/* The table of options, and the table of feature sizes. */
+#include "eval/attention_parameters.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "eval/options.h"
+
+_Static_assert(sizeof(enum kde_sampling) == sizeof(unsigned) && sizeof(enum kde_probability) == sizeof(unsigned),
+    "enums are read and written as unsigned numbers");
+
+#define METHOD(KIND) (1U << (KIND))
+#define FIELD(NAME) #NAME, offsetof(struct attention_config, NAME)
+
+enum { LARGEST_VALUE = 16777216 };
+
+static const char *const sampling_words[] = {"multinomial", "systematic", NULL};
+static const char *const probability_words[] = {"value", "pilot", "uniform", "column-norm", NULL};
+
+static const struct attention_parameter parameters[] = {
+    {FIELD(samples), METHOD(ATTENTION_KDEFORMER), NULL},
+    {FIELD(bucket), METHOD(ATTENTION_KDEFORMER) | METHOD(ATTENTION_REFORMER), NULL},
+    {FIELD(projections), METHOD(ATTENTION_KDEFORMER), NULL},
+    {FIELD(sampling), METHOD(ATTENTION_KDEFORMER), sampling_words},
+    {FIELD(probability), METHOD(ATTENTION_KDEFORMER), probability_words},
+    {FIELD(pilot), METHOD(ATTENTION_KDEFORMER), NULL},
+    {FIELD(sample_groups), METHOD(ATTENTION_KDEFORMER), NULL},
+    {FIELD(features), METHOD(ATTENTION_PERFORMER) | METHOD(ATTENTION_SCATTERBRAIN), NULL},
+    {FIELD(window), METHOD(ATTENTION_SCATTERBRAIN), NULL},
+    {FIELD(rounds), METHOD(ATTENTION_REFORMER), NULL},
+};
+
+enum { PARAMETERS = sizeof parameters / sizeof *parameters };
+
+const struct attention_parameter *t2t_attention_parameter(size_t index)
+{
+    return index < PARAMETERS ? &parameters[index] : NULL;
+}
+
+bool t2t_method_has(enum attention_kind kind, const struct attention_parameter *parameter)
+{
+    return parameter->methods & METHOD(kind);
+}
+
+size_t t2t_parameter_get(const struct attention_parameter *parameter, const struct attention_config *config)
+{
+    const char *field = (const char *)config + parameter->offset;
+    size_t number;
+    unsigned choice; /* what C gives an enum without negative values here */
+    if (parameter->words) {
+        memcpy(&choice, field, sizeof choice);
+        return choice;
+    }
+    memcpy(&number, field, sizeof number);
+    return number;
+}
+
+void t2t_parameter_set(const struct attention_parameter *parameter, struct attention_config *config, size_t value)
+{
+    char *field = (char *)config + parameter->offset;
+    const unsigned choice = (unsigned)value;
+    if (parameter->words)
+        memcpy(field, &choice, sizeof choice);
+    else
+        memcpy(field, &value, sizeof value);
+}
+
+bool t2t_parameter_parse(const struct attention_parameter *parameter, const char *text, size_t *value)
+{
+    if (!parameter->words) return t2t_parse_number(text, 0, LARGEST_VALUE, value);
+    for (*value = 0; parameter->words[*value]; ++*value)
+        if (strcmp(parameter->words[*value], text) == 0) return true;
+    return false;
+}
+
+bool t2t_same_config(const struct attention_config *one, const struct attention_config *other)
+{
+    if (one->kind != other->kind) return false;
+    for (size_t i = 0; i < PARAMETERS; i++)
+        if (t2t_method_has(one->kind, &parameters[i]) &&
+            t2t_parameter_get(&parameters[i], one) != t2t_parameter_get(&parameters[i], other))
+            return false;
+    return true;
+}
+
+json_t *t2t_config_as_json(const struct attention_config *config)
+{
+    json_t *options = json_object();
+    for (size_t i = 0; i < PARAMETERS; i++) {
+        const struct attention_parameter *parameter = &parameters[i];
+        if (!t2t_method_has(config->kind, parameter)) continue;
+        const size_t value = t2t_parameter_get(parameter, config);
+        json_object_set_new(options, parameter->name,
+            parameter->words ? json_string(parameter->words[value]) : json_integer((json_int_t)value));
+    }
+    return options;
+}
+
+/* ---- feature sizes ---- */
+
+/* A method's options: `whole` is the feature size, `half` half of it. A reformer's chunk of half the
+ * size sees itself and the one before, which makes the whole. */
+static const struct feature_size {
+    bool known;
+    size_t whole, half;                      /* offsets in struct attention_config; NONE */
+    struct attention_config best, published; /* the options beside those */
+} feature_sizes[ATTENTION_KINDS] = {
+#define AT(NAME) offsetof(struct attention_config, NAME)
+#define NONE SIZE_MAX
+    [ATTENTION_KDEFORMER] = {true, AT(samples), AT(bucket),
+        {.projections = 7, .sampling = KDE_SYSTEMATIC, .probability = KDE_PILOT, .pilot = 32, .sample_groups = 4},
+        {.projections = 7, .sample_groups = 1}},
+    [ATTENTION_PERFORMER] = {true, AT(features), NONE, {.features = 0}, {.features = 0}},
+    [ATTENTION_REFORMER] = {true, NONE, AT(bucket), {.rounds = 2}, {.rounds = 2}},
+    [ATTENTION_SCATTERBRAIN] = {true, AT(features), AT(window), {.features = 0}, {.features = 0}},
+};
+
+bool t2t_feature_config(enum attention_kind kind, bool published, size_t features, struct attention_config *config)
+{
+    const struct feature_size *size = &feature_sizes[kind];
+    const size_t half = features / 2;
+    *config = published ? size->published : size->best;
+    config->kind = kind;
+    if (size->known && size->whole != NONE) memcpy((char *)config + size->whole, &features, sizeof features);
+    if (size->known && size->half != NONE) memcpy((char *)config + size->half, &half, sizeof half);
+    return size->known;
+}

@@ -1,0 +1,40 @@
+/* The options of attention methods by name, for sweeps and reports: each a field of struct attention_config. */
+#ifndef T2T_EVAL_ATTENTION_PARAMETERS_H
+#define T2T_EVAL_ATTENTION_PARAMETERS_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "layers/attention.h"
+
+struct attention_parameter {
+    const char *name;         /* "samples" */
+    size_t offset;            /* in struct attention_config: of a size_t, or of an enum where there are words */
+    unsigned methods;         /* bit `kind` is set where the method has it */
+    const char *const *words; /* of an enum's values in their order, ended by NULL; NULL: a number */
+};
+
+/* The rows in order; NULL after the last. */
+const struct attention_parameter *t2t_attention_parameter(size_t index);
+bool t2t_method_has(enum attention_kind kind, const struct attention_parameter *parameter);
+
+/* A field of a configuration. */
+size_t t2t_parameter_get(const struct attention_parameter *parameter, const struct attention_config *config);
+void t2t_parameter_set(const struct attention_parameter *parameter, struct attention_config *config, size_t value);
+
+/* The value that a text means: a number, or a word. False: it means none. */
+bool t2t_parameter_parse(const struct attention_parameter *parameter, const char *text, size_t *value);
+
+/* Whether both mean the same: the method and all of its options. */
+bool t2t_same_config(const struct attention_config *one, const struct attention_config *other);
+
+/* {"samples": 98, "sampling": "systematic", ...}: what the configuration's method looks at. */
+json_t *t2t_config_as_json(const struct attention_config *config);
+
+/* What "64 features" means for methods that differ: options that make a query meet about as many columns, as in the
+ * word vector experiment of KDEformer's authors (arXiv 2302.02451, section 4.1; demo_glove.py): the size or half of it
+ * for each option. The others are the published ones, or those found best where there are such. False where a method
+ * has no size to speak of. */
+bool t2t_feature_config(enum attention_kind kind, bool published, size_t features, struct attention_config *config);
+
+#endif
