@@ -117,7 +117,7 @@ static void settings_reach_their_layers(void **state)
             assert_int_equal(brain->window, layer < 2 ? 49 : 16);
             assert_int_equal(brain->features, layer < 2 ? 4 : 24);
             assert_int_equal(kdeformer->bucket, 8);
-            assert_int_equal(kdeformer->samples, layer == 4 ? 6 : layer == 0 ? 100 : layer == 1 ? 32 : 10);
+            assert_int_equal(kdeformer->samples, layer == 4 ? 6 : layer == 0 ? 96 : layer == 1 ? 28 : 10);
         }
     t2t_attention_runs_free(&runs);
 }

@@ -81,7 +81,7 @@ void t2t_kde_pilot_probability(const struct kde *kde, const struct kde_unit *mem
 /* The fewest samples, at most kde->samples, with which the group's target error is met as the pilot foretells
  * (kde_error.c). `scratch` [keys]. */
 size_t t2t_kde_samples_for_error(const struct kde *kde, const struct kde_unit *memory, size_t group, double *scratch);
-/* Squares of the group's softmax weights of key j, summed over its pilot queries. */
-float t2t_kde_squares(const struct kde *kde, const struct kde_unit *memory, size_t group, size_t j);
+/* squares [keys] of the group's softmax weights, summed over its pilot queries. */
+void t2t_kde_squares(const struct kde *kde, const struct kde_unit *memory, size_t group, float *squares);
 
 #endif

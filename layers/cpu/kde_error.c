@@ -42,10 +42,11 @@ size_t t2t_kde_samples_for_error(const struct kde *kde, const struct kde_unit *m
     const float *probability = memory->probability + group * keys;
     const double target = (double)kde->call->config.target_error;
     const double allowed = target * target * memory->pilot_size[group];
-    for (size_t j = 0; j < keys; j++) {
-        const double distance = (double)memory->distance[j];
-        scratch[j] = (double)t2t_kde_squares(kde, memory, group, j) * distance * distance;
-    }
+    float *squares =
+        memory->scores + group * keys; /* the pilot is done with them, and there are more lanes than groups */
+    t2t_kde_squares(kde, memory, group, squares);
+    for (size_t j = 0; j < keys; j++)
+        scratch[j] = (double)squares[j] * (double)memory->distance[j] * (double)memory->distance[j];
     size_t low = 1, high = kde->samples; /* NaN anywhere ends at `high` */
     while (low < high) {
         const size_t middle = (low + high) / 2;

@@ -98,23 +98,25 @@ void t2t_kde_pilot(const struct kde *kde, const struct kde_unit *memory, const s
     kernels->row_distances(head.v, call->v_stride, call->shape.keys, call->shape.value_dim, mean, memory->distance);
 }
 
-float t2t_kde_squares(const struct kde *kde, const struct kde_unit *memory, size_t group, size_t j)
+void t2t_kde_squares(const struct kde *kde, const struct kde_unit *memory, size_t group, float *squares)
 {
-    float squares = 0;
-    for (size_t quarter = group; quarter < T2T_QUARTERS; quarter += kde->groups)
-        squares += memory->squares[j * T2T_QUARTERS + quarter];
-    return squares;
+    const size_t keys = kde->call->shape.keys;
+    const float *quarter = memory->squares + group;
+    for (size_t j = 0; j < keys; j++) squares[j] = quarter[j * T2T_QUARTERS];
+    for (size_t next = kde->groups; group + next < T2T_QUARTERS; next += kde->groups)
+        for (size_t j = 0; j < keys; j++) squares[j] += quarter[j * T2T_QUARTERS + next];
 }
 
 void t2t_kde_pilot_probability(const struct kde *kde, const struct kde_unit *memory, size_t group)
 {
     const size_t keys = kde->call->shape.keys;
-    float *probability = memory->probability + group * keys;
-    double sum = 0;
-    for (size_t j = 0; j < keys; j++) {
-        probability[j] = sqrtf(t2t_kde_squares(kde, memory, group, j)) * memory->distance[j];
-        sum += (double)probability[j];
-    }
+    float *restrict probability = memory->probability + group * keys;
+    const float *restrict distance = memory->distance;
+    double sum = 0, run[4] = {0}; /* four sums do not wait for each other */
+    t2t_kde_squares(kde, memory, group, probability);
+    for (size_t j = 0; j < keys; j++) probability[j] = sqrtf(probability[j]) * distance[j];
+    for (size_t j = 0; j < keys; j++) run[j % 4] += (double)probability[j];
+    for (size_t i = 0; i < 4; i++) sum += run[i];
     const double even = 1 / (double)keys; /* all there is where v is one value throughout */
     const float share = sum > 0 ? (float)((1 - uniform_share) / sum) : 0;
     const float floor_share = (float)(sum > 0 ? uniform_share * even : even);

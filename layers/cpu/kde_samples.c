@@ -11,8 +11,10 @@
 void t2t_kde_weigh(const float *probability, size_t keys, uint64_t *weight)
 {
     for (size_t j = 0; j < keys; j++) {
-        const double units = (double)probability[j] * 0x1p32;
-        weight[j] = units >= 1 ? (uint64_t)(fmin(units, 0x1p32) + 0.5) : 1; /* NaN counts as 1 too */
+        double units = (double)probability[j] * 0x1p32;
+        units = units >= 1 ? units : 1; /* NaN counts as 1 too */
+        units = units <= 0x1p32 ? units : 0x1p32;
+        weight[j] = (uint64_t)(int64_t)(units + 0.5); /* signed: one instruction */
     }
 }
 
