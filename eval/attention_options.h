@@ -46,7 +46,7 @@ enum { KDE_PRESET_DEFAULT, KDE_PRESET_PUBLISHED };
         {OPTION_NUMBER, 's', "seed", "N", "seed of random methods (1)", &(options)->seed, 0, 9007199254740992.0},      \
         {OPTION_TEXT, 0, "seeds", "N|LIST", "several seeds: 3 for 1 to 3, or a list 3,7", &(options)->seeds, 0, 0},    \
         {OPTION_TEXT, 0, "kde-samples", "LIST",                                                                        \
-            "kdeformer: sampled keys (96,28 and 26 in blocks; published\n"                                            \
+            "kdeformer: sampled keys (96,28 and 26 in blocks; published\n"                                             \
             "98,24). One value for all replaced layers; two for t2t.1,t2t.2;\n"                                        \
             "three: the last for blocks",                                                                              \
             &(options)->kde_samples, 0, 0},                                                                            \
