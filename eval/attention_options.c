@@ -111,6 +111,7 @@ static struct attention_config kdeformer_config(
     if (request->projections.given[group]) config.projections = request->projections.value[group];
     if (request->pilot.given[group]) config.pilot = request->pilot.value[group];
     if (request->sample_groups.given[group]) config.sample_groups = request->sample_groups.value[group];
+    config.target_error = (float)options->kde_error;
     if (t2t_option_given(&options->kde_sampling)) config.sampling = (enum kde_sampling)options->kde_sampling;
     if (t2t_option_given(&options->kde_probability))
         config.probability = (enum kde_probability)options->kde_probability;

@@ -17,6 +17,7 @@ struct attention_options {
     size_t seed;
     const char *kde_samples, *kde_bucket, *kde_projections; /* lists, or NULL for those of the preset */
     const char *kde_pilot, *kde_sample_groups;              /* the same */
+    double kde_error;                                       /* 0: none */
     int kde_preset, kde_sampling, kde_probability;          /* places in the words below; the last two where given */
     struct option_texts attn_opt;                           /* METHOD[.LAYER].KEY=VALUE each */
     struct option_texts sweep;                              /* [METHOD[.LAYER].]KEY=VALUE,VALUE,... each */
@@ -45,7 +46,7 @@ enum { KDE_PRESET_DEFAULT, KDE_PRESET_PUBLISHED };
         {OPTION_NUMBER, 's', "seed", "N", "seed of random methods (1)", &(options)->seed, 0, 9007199254740992.0},      \
         {OPTION_TEXT, 0, "seeds", "N|LIST", "several seeds: 3 for 1 to 3, or a list 3,7", &(options)->seeds, 0, 0},    \
         {OPTION_TEXT, 0, "kde-samples", "LIST",                                                                        \
-            "kdeformer: sampled keys (100,32 and 26 in blocks; published\n"                                            \
+            "kdeformer: sampled keys (96,28 and 26 in blocks; published\n"                                             \
             "98,24). One value for all replaced layers; two for t2t.1,t2t.2;\n"                                        \
             "three: the last for blocks",                                                                              \
             &(options)->kde_samples, 0, 0},                                                                            \
@@ -69,6 +70,10 @@ enum { KDE_PRESET_DEFAULT, KDE_PRESET_PUBLISHED };
         {OPTION_TEXT, 0, "kde-sample-groups", "LIST",                                                                  \
             "kdeformer: runs of buckets with samples of their own: 1, 2 or 4 (4;\npublished 1)",                       \
             &(options)->kde_sample_groups, 0, 0},                                                                      \
+        {OPTION_REAL, 0, "kde-error", "ERROR",                                                                         \
+            "kdeformer: relative error of the output that the pilot is to\nforetell; takes as many samples as that "   \
+            "needs, at most --kde-samples\n(0: all of them)",                                                          \
+            &(options)->kde_error, 0, 1},                                                                              \
     {                                                                                                                  \
         OPTION_TEXTS, 0, "attn-opt", "SETTING",                                                                        \
             "METHOD.KEY=VALUE or METHOD.LAYER.KEY=VALUE, again for more, as in\n"                                      \

@@ -58,6 +58,14 @@ static enum t2t_status kdeformer_check_samples(const struct attention_config *co
         return t2t_fail(T2T_BAD_USAGE,
             "kdeformer's pilot takes %zu to %d queries, a multiple of its %zu sample groups, not %zu", groups,
             MAX_PILOT, groups, config->pilot);
+    if (config->target_error < 0 ||
+        (config->target_error > 0 && (config->sampling != KDE_SYSTEMATIC ||
+                                         (config->probability != KDE_PILOT && config->probability != KDE_COLUMN_NORM))))
+        return t2t_fail(T2T_BAD_USAGE,
+            "kdeformer meets a target error above 0 with systematic samples by a pilot or by column norms, not %g with "
+            "%s samples by %s",
+            (double)config->target_error, attention_sampling_name(config->sampling),
+            attention_probability_name(config->probability));
     return T2T_OK;
 }
 
@@ -83,17 +91,21 @@ static struct attention_draw_counts kdeformer_draw_counts(
     return counts;
 }
 
-/* One pass over v for its norms; or the scores of the pilot, the mean of v and the distances from it. */
+/* One pass over v for its norms; or the scores of the pilot (its outputs too for a target error), the mean of v and the
+ * distances from it. */
 static double kdeformer_probability_macs(const struct attention_shape *shape, const struct attention_config *config)
 {
     const double keys = (double)shape->keys, value_dim = (double)shape->value_dim;
     if (!config->samples || config->probability == KDE_UNIFORM) return 0;
     if (config->probability == KDE_VALUE) return keys * (value_dim + 1);
     const double pilot = (double)(config->probability == KDE_PILOT ? config->pilot : shape->queries);
-    return keys * (pilot * (double)shape->head_dim + 2 * value_dim);
+    const double products =
+        (double)shape->head_dim + (config->target_error > 0 ? (double)shape->head_dim + value_dim : 0);
+    return keys * (pilot * products + 2 * value_dim);
 }
 
-/* Hashes of q and k, each query with its bucket and with the samples, and what the probabilities take. */
+/* Hashes of q and k, each query with its bucket and with the samples (all that a target error may take), and what the
+ * probabilities take. */
 static double kdeformer_macs(const struct attention_shape *shape, const struct attention_config *config)
 {
     const double queries = (double)shape->queries, keys = (double)shape->keys;

@@ -52,6 +52,7 @@ struct attention_config {
     enum kde_sampling sampling;
     enum kde_probability probability;
     size_t pilot;         /* kdeformer: queries whose softmax is computed for KDE_PILOT, a multiple of sample_groups */
+    float target_error;   /* kdeformer: of the output; as many samples as its pilot says, `samples` at most; 0: all */
     size_t sample_groups; /* kdeformer: 1 (also 0), 2 or 4 groups of buckets, each with samples of its own */
 };
 

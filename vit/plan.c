@@ -60,7 +60,7 @@ static struct attention_config kdeformer_defaults(const struct t2t_model *model,
     config.sample_groups = 4;
     if (layer < 2) {
         config.bucket = 16;
-        config.samples = layer == 0 ? 100 : 32;
+        config.samples = layer == 0 ? 96 : 28;
     } else {
         config.samples -= 6;
     }

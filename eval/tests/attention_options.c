@@ -117,7 +117,7 @@ static void settings_reach_their_layers(void **state)
             assert_int_equal(brain->window, layer < 2 ? 49 : 16);
             assert_int_equal(brain->features, layer < 2 ? 4 : 24);
             assert_int_equal(kdeformer->bucket, 8);
-            assert_int_equal(kdeformer->samples, layer == 4 ? 6 : layer == 0 ? 100 : layer == 1 ? 32 : 10);
+            assert_int_equal(kdeformer->samples, layer == 4 ? 6 : layer == 0 ? 96 : layer == 1 ? 28 : 10);
         }
     t2t_attention_runs_free(&runs);
 }
@@ -154,6 +154,10 @@ static void kdeformer_draws_as_told(void **state)
     assert_int_equal(runs.plan[0].layer[0].sampling, KDE_MULTINOMIAL);
     assert_int_equal(runs.plan[0].layer[0].probability, KDE_VALUE);
     t2t_attention_runs_free(&runs);
+    if (parse("--attention kdeformer --kde-error 0.05 --kde-samples 300", &runs)) fail_msg("%s", t2t_last_error());
+    assert_true(runs.plan[0].layer[1].target_error == 0.05F);
+    t2t_attention_runs_free(&runs);
+    refuse("--attention kdeformer --kde-error 0.05 --kde-preset published", "multinomial samples by value");
     refuse("--attention kdeformer --kde-pilot 6", "a multiple of its 4 sample groups");
     refuse("--attention kdeformer --kde-sample-groups 3", "1, 2 or 4 sample groups");
 }

@@ -19,6 +19,8 @@ struct kde_unit {
     float *scores;               /* [keys, lanes] of a tile of pilot queries */
     float *squares;              /* [keys, T2T_QUARTERS] sums of squared softmax weights */
     float *distance;             /* [keys] of v from its mean */
+    float *pilot_out;            /* [lanes, value_dim]: with a target error, outputs of a tile of pilot queries */
+    double *pilot_size;          /* [groups] squares of those outputs */
     /* For each group: */
     float *probability;        /* [groups, keys] */
     uint64_t *cumulative;      /* [groups, keys] integer probabilities, or their running sums */
@@ -27,6 +29,7 @@ struct kde_unit {
     float *sample_k;           /* [groups, samples, head_dim] */
     float *sample_v;           /* [groups, samples, value_dim] */
     float *sample_weight;      /* [groups, samples] log2 of 1 / its expected number of draws */
+    size_t *taken;             /* [groups] how many samples there are */
 };
 
 /* Memory of one thread. */
@@ -42,7 +45,7 @@ struct kde {
     size_t bucket;       /* no more than there are keys */
     size_t blocks, rows; /* of the block diagonal; queries in each but the last */
     size_t groups;
-    size_t samples; /* of a group; of systematic ones no more than there are keys */
+    size_t samples; /* of a group, at most; of systematic ones no more than there are keys */
     struct kde_unit *units;
     struct kde_thread *threads;
 };
@@ -74,5 +77,11 @@ void t2t_kde_draw_samples(const struct kde *kde, const struct kde_unit *memory, 
 /* squares and distance (kde_pilot.c). */
 void t2t_kde_pilot(const struct kde *kde, const struct kde_unit *memory, const struct query_tile *tile, size_t unit);
 void t2t_kde_pilot_probability(const struct kde *kde, const struct kde_unit *memory, size_t group);
+
+/* The fewest samples, at most kde->samples, with which the group's target error is met as the pilot foretells
+ * (kde_error.c). `scratch` [keys]. */
+size_t t2t_kde_samples_for_error(const struct kde *kde, const struct kde_unit *memory, size_t group, double *scratch);
+/* squares [keys] of the group's softmax weights, summed over its pilot queries. */
+void t2t_kde_squares(const struct kde *kde, const struct kde_unit *memory, size_t group, float *squares);
 
 #endif

@@ -44,7 +44,7 @@ static void gather_block(const struct kde *kde, const struct kde_unit *memory, c
         memcpy(own->k + i * dim, head->k + key * call->k_stride, dim * sizeof(float));
         memcpy(own->v + i * value_dim, head->v + key * call->v_stride, value_dim * sizeof(float));
     }
-    for (size_t s = 0; s < kde->samples; s++) {
+    for (size_t s = 0; s < memory->taken[group]; s++) {
         const bool inside = position[s] >= begin && position[s] < end;
         own->bias[s] = inside ? -1e30F : weight[s]; /* the block itself counts it */
     }
@@ -68,7 +68,7 @@ static void attend_block(
         .v = memory->sample_v + group * kde->samples * shape->value_dim,
         .k_stride = shape->head_dim,
         .v_stride = shape->value_dim,
-        .keys = kde->samples,
+        .keys = memory->taken[group],
         .bias = own->bias};
     for (size_t first = block * kde->rows; first < last; first += kde->kernels->lanes) {
         const float *q[T2T_MAX_LANES];
@@ -109,6 +109,9 @@ static struct kde_unit take_unit(struct t2t_arena *arena, const struct kde *kde)
     unit.scores = t2t_arena_take(arena, scored * kde->kernels->lanes, sizeof *unit.scores);
     unit.squares = t2t_arena_take(arena, scored * T2T_QUARTERS, sizeof *unit.squares);
     unit.distance = t2t_arena_take(arena, scored, sizeof *unit.distance);
+    unit.pilot_out =
+        t2t_arena_take(arena, scored ? kde->kernels->lanes * call->shape.value_dim : 0, sizeof *unit.pilot_out);
+    unit.pilot_size = t2t_arena_take(arena, kde->groups, sizeof *unit.pilot_size);
     unit.probability = t2t_arena_take(arena, kde->groups * weighed, sizeof *unit.probability);
     unit.cumulative = t2t_arena_take(arena, kde->groups * weighed, sizeof *unit.cumulative);
     unit.sample = t2t_arena_take(arena, samples, sizeof *unit.sample);
@@ -116,6 +119,7 @@ static struct kde_unit take_unit(struct t2t_arena *arena, const struct kde *kde)
     unit.sample_k = t2t_arena_take(arena, samples * call->shape.head_dim, sizeof *unit.sample_k);
     unit.sample_v = t2t_arena_take(arena, samples * call->shape.value_dim, sizeof *unit.sample_v);
     unit.sample_weight = t2t_arena_take(arena, samples, sizeof *unit.sample_weight);
+    unit.taken = t2t_arena_take(arena, kde->groups, sizeof *unit.taken);
     return unit;
 }
 

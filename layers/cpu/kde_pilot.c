@@ -52,6 +52,23 @@ static size_t pilots_of_group(const struct kde *kde)
     return most;
 }
 
+/* Attends to all keys with a tile of pilots, and adds the squares of their outputs to their groups. */
+static void add_pilot_outputs(const struct kde *kde, const struct kde_unit *memory, const struct query_tile *tile,
+    const struct key_run *keys, const bool *used, const struct head_view *head)
+{
+    const size_t lanes = kde->kernels->lanes, dim = kde->call->shape.value_dim;
+    struct key_run run = *keys;
+    float *out[T2T_MAX_LANES];
+    run.v = head->v;
+    run.v_stride = kde->call->v_stride;
+    kde->kernels->attend(tile, &run);
+    for (size_t lane = 0; lane < lanes; lane++) out[lane] = memory->pilot_out + lane * dim;
+    kde->kernels->store_values(tile, out, run.narrow ? lanes / 2 : lanes);
+    for (size_t lane = 0; lane < lanes; lane++)
+        for (size_t c = 0; used[lane] && c < dim; c++)
+            memory->pilot_size[lane % kde->groups] += (double)out[lane][c] * (double)out[lane][c];
+}
+
 void t2t_kde_pilot(const struct kde *kde, const struct kde_unit *memory, const struct query_tile *tile, size_t unit)
 {
     const struct attention_call *call = kde->call;
@@ -60,11 +77,12 @@ void t2t_kde_pilot(const struct kde *kde, const struct kde_unit *memory, const s
     const size_t pilots = pilots_of_group(kde);
     struct key_run keys = {.k = head.k, .k_stride = call->k_stride, .keys = call->shape.keys};
     memset(memory->squares, 0, call->shape.keys * T2T_QUARTERS * sizeof *memory->squares);
+    memset(memory->pilot_size, 0, kde->groups * sizeof *memory->pilot_size);
     for (size_t first = 0; first < pilots * kde->groups; first += kernels->lanes) {
         const float *rows[T2T_MAX_LANES];
         bool used[T2T_MAX_LANES] = {false};
-        for (size_t lane = 0; lane < kernels->lanes;
-             lane++) { /* pilots of the groups in turn: quarters tell them apart */
+        /* pilots of the groups in turn: quarters tell them apart */
+        for (size_t lane = 0; lane < kernels->lanes; lane++) {
             const size_t i = (first + lane) / kde->groups, group = (first + lane) % kde->groups;
             size_t position = 0;
             used[lane] = i < pilots && pilot_position(kde, unit, group, i, pilots, &position);
@@ -73,24 +91,32 @@ void t2t_kde_pilot(const struct kde *kde, const struct kde_unit *memory, const s
         keys.narrow = pilots * kde->groups - first <= kernels->lanes / 2;
         t2t_begin_tile(kernels, tile, rows, kernels->lanes, call->shape.scale);
         kernels->column_squares(tile, &keys, used, memory->scores, memory->squares);
+        if (call->config.target_error > 0) add_pilot_outputs(kde, memory, tile, &keys, used, &head);
     }
     float *mean = (float *)(memory->vectors + 2 * (call->shape.value_dim + 1));
     mean_value(kde, memory, head.v, mean);
     kernels->row_distances(head.v, call->v_stride, call->shape.keys, call->shape.value_dim, mean, memory->distance);
 }
 
+void t2t_kde_squares(const struct kde *kde, const struct kde_unit *memory, size_t group, float *squares)
+{
+    const size_t keys = kde->call->shape.keys;
+    const float *quarter = memory->squares + group;
+    for (size_t j = 0; j < keys; j++) squares[j] = quarter[j * T2T_QUARTERS];
+    for (size_t next = kde->groups; group + next < T2T_QUARTERS; next += kde->groups)
+        for (size_t j = 0; j < keys; j++) squares[j] += quarter[j * T2T_QUARTERS + next];
+}
+
 void t2t_kde_pilot_probability(const struct kde *kde, const struct kde_unit *memory, size_t group)
 {
     const size_t keys = kde->call->shape.keys;
-    float *probability = memory->probability + group * keys;
-    double sum = 0;
-    for (size_t j = 0; j < keys; j++) {
-        float squares = 0;
-        for (size_t quarter = group; quarter < T2T_QUARTERS; quarter += kde->groups)
-            squares += memory->squares[j * T2T_QUARTERS + quarter];
-        probability[j] = sqrtf(squares) * memory->distance[j];
-        sum += (double)probability[j];
-    }
+    float *restrict probability = memory->probability + group * keys;
+    const float *restrict distance = memory->distance;
+    double sum = 0, run[4] = {0}; /* four sums do not wait for each other */
+    t2t_kde_squares(kde, memory, group, probability);
+    for (size_t j = 0; j < keys; j++) probability[j] = sqrtf(probability[j]) * distance[j];
+    for (size_t j = 0; j < keys; j++) run[j % 4] += (double)probability[j];
+    for (size_t i = 0; i < 4; i++) sum += run[i];
     const double even = 1 / (double)keys; /* all there is where v is one value throughout */
     const float share = sum > 0 ? (float)((1 - uniform_share) / sum) : 0;
     const float floor_share = (float)(sum > 0 ? uniform_share * even : even);

@@ -11,8 +11,10 @@
 void t2t_kde_weigh(const float *probability, size_t keys, uint64_t *weight)
 {
     for (size_t j = 0; j < keys; j++) {
-        const double units = (double)probability[j] * 0x1p32;
-        weight[j] = units >= 1 ? (uint64_t)(fmin(units, 0x1p32) + 0.5) : 1; /* NaN counts as 1 too */
+        double units = (double)probability[j] * 0x1p32;
+        units = units >= 1 ? units : 1; /* NaN counts as 1 too */
+        units = units <= 0x1p32 ? units : 0x1p32;
+        weight[j] = (uint64_t)(int64_t)(units + 0.5); /* signed: one instruction */
     }
 }
 
@@ -125,11 +127,14 @@ static void take_systematic(const struct kde *kde, const struct kde_unit *memory
     const float *probability, uint64_t *weight)
 {
     struct kde_sample *sample = memory->sample + group * kde->samples;
+    size_t samples = kde->samples;
+    if (kde->call->config.target_error > 0)
+        samples = t2t_kde_samples_for_error(kde, memory, group, (double *)(void *)weight);
     const uint32_t uniform = (uint32_t)(kde->call->draws.sample_uniform[unit] + ((uint64_t)group << 32) / kde->groups);
     t2t_kde_weigh(probability, kde->call->shape.keys, weight);
-    const size_t taken =
-        t2t_kde_systematic(memory->k_order, kde->call->shape.keys, kde->samples, uniform, weight, sample);
+    const size_t taken = t2t_kde_systematic(memory->k_order, kde->call->shape.keys, samples, uniform, weight, sample);
     for (size_t s = 0; s < taken; s++) take_sample(kde, memory, unit, group, s, sample[s]);
+    memory->taken[group] = taken;
 }
 
 void t2t_kde_prepare_samples(
@@ -156,6 +161,7 @@ void t2t_kde_draw_samples(const struct kde *kde, const struct kde_unit *memory, 
 {
     const size_t keys = kde->call->shape.keys;
     const struct attention_config *config = &kde->call->config;
+    memory->taken[group] = kde->samples;
     if (!kde->samples) return;
     double clock = t2t_step_begin(kde->call);
     if (kde->call->draws.sample_key) {

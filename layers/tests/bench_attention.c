@@ -196,7 +196,7 @@ int main(int argc, char **argv)
     const struct attention_config kde1 = {.kind = ATTENTION_KDEFORMER, .projections = 7, .bucket = 32, .samples = 98},
                                   kde2 = {.kind = ATTENTION_KDEFORMER, .projections = 7, .bucket = 32, .samples = 24},
                                   kde3 = {.kind = ATTENTION_KDEFORMER, .projections = 4, .bucket = 16, .samples = 32};
-    const struct attention_config pilot1 = with_pilot(kde1, 32, 100), pilot2 = with_pilot(kde2, 16, 32),
+    const struct attention_config pilot1 = with_pilot(kde1, 32, 96), pilot2 = with_pilot(kde2, 16, 28),
                                   pilot3 = with_pilot(kde3, 16, 26);
     const struct bench_case cases[] = {
         {"layer 1, n 3136, published", layer1, kde1, 1, 1},
