@@ -6,6 +6,8 @@
 #include "eval/metrics.h"
 #include "eval/text_formats.h"
 
+enum { NAME_COLUMN = 22 };
+
 /* One run's best classes. */
 struct best {
     size_t index[ANSWER_MOST];
@@ -28,6 +30,19 @@ static void print_value(FILE *out, const struct answer_style *style, const struc
     if (style->value != ANSWER_PROBABILITY) fprintf(out, "  %8.4f", (double)best->logits[index]);
 }
 
+/* The first characters (UTF-8) of a name, filled up with blanks. */
+static void print_column(FILE *out, const char *name)
+{
+    size_t shown = 0;
+    for (; *name; name++) {
+        const bool begins = ((unsigned char)*name & 0xc0) != 0x80;
+        if (begins && shown == NAME_COLUMN) break;
+        shown += begins;
+        fputc(*name, out);
+    }
+    fprintf(out, "%*s", (int)(NAME_COLUMN - shown), "");
+}
+
 /* Best classes of all runs side by side. */
 static void print_table(FILE *out, const struct answer_style *style, const char *picture, const struct best *best)
 {
@@ -37,7 +52,8 @@ static void print_table(FILE *out, const struct answer_style *style, const char 
     fputc('\n', out);
     if (runs > 1) {
         fputs("   ", out);
-        for (size_t run = 0; run < runs; run++) fprintf(out, "%-*s", (int)(number + 30), style->runs->run[run].name);
+        for (size_t run = 0; run < runs; run++)
+            fprintf(out, "%-*s", (int)(number + 7 + NAME_COLUMN), style->runs->run[run].name);
         fputc('\n', out);
     }
     for (size_t rank = 0; rank < style->top; rank++) {
@@ -45,10 +61,11 @@ static void print_table(FILE *out, const struct answer_style *style, const char 
             const size_t index = best[run].index[rank];
             print_value(out, style, &best[run], index);
             const char *name = t2t_class_name(style->classes, index, style->names, text);
+            fprintf(out, "  %4zu ", index);
             if (run + 1 < runs)
-                fprintf(out, "  %4zu %-22.22s", index, name);
+                print_column(out, name);
             else
-                fprintf(out, "  %4zu %s", index, name);
+                fputs(name, out);
         }
         fputc('\n', out);
     }

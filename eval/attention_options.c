@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "eval/attention_names.h"
+#include "eval/attention_settings.h"
+
 enum { MOST_SEEDS = 1000, MOST_VALUES = 3, TEXT_BYTES = 4096, TOKEN_LAYERS = 2 };
 
 /* Whole numbers of the three groups of layers: t2t.1, t2t.2, blocks. */
@@ -19,7 +22,9 @@ struct request {
     uint64_t seed[MOST_SEEDS];
     size_t seeds;
     bool replaced[T2T_MAX_LAYERS];
-    struct layer_values samples, bucket, projections;
+    struct layer_values samples, bucket, projections, pilot, sample_groups;
+    const struct attention_options *options;
+    struct attention_settings settings;
 };
 
 /* ---- lists ---- */
@@ -37,22 +42,6 @@ static enum t2t_status copy_list(const char *option, const char *text, char copy
     return T2T_OK;
 }
 
-static enum t2t_status find_method(const char *option, const char *name, const struct attention_method **method)
-{
-    *method = attention_method_named(name);
-    if (*method) return T2T_OK;
-    const char *names[ATTENTION_KINDS];
-    char all[256] = "";
-    for (size_t i = 0; i < ATTENTION_KINDS; i++) {
-        names[i] = attention_method((enum attention_kind)i)->name;
-        const size_t length = strlen(all);
-        snprintf(all + length, sizeof all - length, "%s%s", i ? ", " : "", names[i]);
-    }
-    const char *near = t2t_nearest_word(name, names, ATTENTION_KINDS);
-    return t2t_fail(T2T_BAD_USAGE, "--%s \"%s\": no such attention; there are %s%s%s%s", option, name, all,
-        near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
-}
-
 static enum t2t_status read_methods(struct request *request, const char *text)
 {
     char copy[TEXT_BYTES];
@@ -60,13 +49,20 @@ static enum t2t_status read_methods(struct request *request, const char *text)
     char *rest = copy;
     for (const char *word; !status && (word = next_word(&rest));) {
         const struct attention_method *method;
-        status = find_method("attention", word, &method);
+        status = t2t_find_method("attention", word, &method);
         for (size_t i = 0; !status && i < request->methods; i++)
             if (request->method[i] == method)
                 status = t2t_fail(T2T_BAD_USAGE, "--attention \"%s\": %s is listed twice", text, word);
         if (!status) request->method[request->methods++] = method;
     }
     return status;
+}
+
+static bool is_listed(const struct request *request, enum attention_kind kind)
+{
+    for (size_t i = 0; i < request->methods; i++)
+        if (request->method[i]->kind == kind) return true;
+    return false;
 }
 
 static enum t2t_status read_seeds(struct request *request, const struct attention_options *options)
@@ -103,48 +99,14 @@ static enum t2t_status read_seeds(struct request *request, const struct attentio
 
 /* ---- layers ---- */
 
-static bool find_layer(const char *word, size_t layers, size_t *layer)
-{
-    char name[T2T_NAME_BYTES];
-    if (t2t_parse_number(word, 0, (double)layers - 1, layer)) return true;
-    for (*layer = 0; *layer < layers; ++*layer) {
-        t2t_layer_name(*layer, name);
-        if (strcmp(name, word) == 0) return true;
-    }
-    return false;
-}
-
-/* The layers first ... last that a word of --layers means. */
-static bool find_layers(char *word, size_t layers, size_t *first, size_t *last)
-{
-    const bool all = strcmp(word, "all") == 0;
-    *first = 0;
-    *last = layers - 1;
-    if (all) return true;
-    if (strcmp(word, "t2t") == 0) {
-        *last = TOKEN_LAYERS - 1;
-        return true;
-    }
-    if (strcmp(word, "blocks") == 0) {
-        *first = TOKEN_LAYERS;
-        return true;
-    }
-    char *dash = strchr(word, '-');
-    if (!dash) return find_layer(word, layers, first) && (*last = *first, true);
-    *dash = '\0';
-    const bool found = find_layer(word, layers, first) && find_layer(dash + 1, layers, last) && *first <= *last;
-    *dash = '-';
-    return found;
-}
-
 static enum t2t_status read_layers(struct request *request, const char *text, size_t layers)
 {
     char copy[TEXT_BYTES];
     enum t2t_status status = copy_list("layers", text, copy);
     char *rest = copy;
-    for (char *word; !status && (word = next_word(&rest));) {
+    for (const char *word; !status && (word = next_word(&rest));) {
         size_t first, last;
-        if (!find_layers(word, layers, &first, &last))
+        if (!t2t_find_layers(word, layers, &first, &last))
             return t2t_fail(T2T_BAD_USAGE,
                 "--layers \"%s\": this model's layers are t2t.1, t2t.2, block.0 ... block.%zu (or t2t, blocks, all, or "
                 "numbers 0 to %zu)",
@@ -164,6 +126,8 @@ static enum t2t_status read_values(
     struct layer_values *values, const char *option, const char *text, const struct request *request, size_t layers)
 {
     if (!text) return T2T_OK;
+    if (!is_listed(request, ATTENTION_KDEFORMER))
+        return t2t_fail(T2T_BAD_USAGE, "--%s: --attention lists no kdeformer", option);
     char copy[TEXT_BYTES];
     enum t2t_status status = copy_list(option, text, copy);
     if (status) return status;
@@ -186,6 +150,26 @@ static enum t2t_status read_values(
 
 /* ---- plans ---- */
 
+/* KDEformer's options for one layer: the preset's, then what was asked for. */
+static struct attention_config kdeformer_config(
+    const struct request *request, const struct t2t_model *model, size_t layer)
+{
+    const struct attention_options *options = request->options;
+    const size_t group = group_of(layer);
+    struct attention_config config = options->kde_preset == KDE_PRESET_PUBLISHED
+                                         ? t2t_kdeformer_published(model, layer)
+                                         : t2t_attention_defaults(model, ATTENTION_KDEFORMER, layer);
+    if (request->samples.given[group]) config.samples = request->samples.value[group];
+    if (request->bucket.given[group]) config.bucket = request->bucket.value[group];
+    if (request->projections.given[group]) config.projections = request->projections.value[group];
+    if (request->pilot.given[group]) config.pilot = request->pilot.value[group];
+    if (request->sample_groups.given[group]) config.sample_groups = request->sample_groups.value[group];
+    if (t2t_option_given(&options->kde_sampling)) config.sampling = (enum kde_sampling)options->kde_sampling;
+    if (t2t_option_given(&options->kde_probability))
+        config.probability = (enum kde_probability)options->kde_probability;
+    return config;
+}
+
 static enum t2t_status build_plan(struct t2t_plan *plan, const struct request *request,
     const struct attention_method *method, uint64_t seed, const struct t2t_model *model)
 {
@@ -196,11 +180,10 @@ static enum t2t_status build_plan(struct t2t_plan *plan, const struct request *r
     if (method->kind == ATTENTION_EXACT) return T2T_OK;
     for (size_t layer = 0; layer < layers && !status; layer++) {
         if (!request->replaced[layer]) continue;
-        const size_t group = group_of(layer);
-        struct attention_config config = t2t_attention_defaults(model, method->kind, layer);
-        if (request->samples.given[group]) config.samples = request->samples.value[group];
-        if (request->bucket.given[group]) config.bucket = request->bucket.value[group];
-        if (request->projections.given[group]) config.projections = request->projections.value[group];
+        struct attention_config config = method->kind == ATTENTION_KDEFORMER
+                                             ? kdeformer_config(request, model, layer)
+                                             : t2t_attention_defaults(model, method->kind, layer);
+        t2t_apply_attention_settings(&request->settings, layer, &config);
         status = t2t_plan_set(model, plan, layer, config);
     }
     return status;
@@ -246,7 +229,7 @@ static enum t2t_status choose_reference(struct attention_runs *runs, const char 
 {
     const struct attention_method *wanted = attention_method(ATTENTION_EXACT);
     if (name) {
-        const enum t2t_status status = find_method("reference", name, &wanted);
+        const enum t2t_status status = t2t_find_method("reference", name, &wanted);
         if (status) return status;
     }
     for (size_t i = 0; i < runs->count; i++)
@@ -263,6 +246,7 @@ static enum t2t_status build_runs(struct attention_runs *runs, struct request *r
     const struct attention_options *options, const struct t2t_model *model)
 {
     const size_t layers = t2t_model_config(model)->depth + TOKEN_LAYERS;
+    request->options = options;
     enum t2t_status status = read_methods(request, options->attention);
     if (!status) status = read_seeds(request, options);
     if (!status) status = read_layers(request, options->layers, layers);
@@ -270,6 +254,13 @@ static enum t2t_status build_runs(struct attention_runs *runs, struct request *r
     if (!status) status = read_values(&request->bucket, "kde-bucket", options->kde_bucket, request, layers);
     if (!status)
         status = read_values(&request->projections, "kde-projections", options->kde_projections, request, layers);
+    if (!status) status = read_values(&request->pilot, "kde-pilot", options->kde_pilot, request, layers);
+    if (!status)
+        status = read_values(&request->sample_groups, "kde-sample-groups", options->kde_sample_groups, request, layers);
+    if (!status) status = t2t_read_attention_settings(&request->settings, &options->attn_opt, layers);
+    if (!status)
+        status = t2t_check_attention_settings(
+            &request->settings, &options->attn_opt, request->method, request->methods, request->replaced);
     if (status) return status;
     const size_t most = request->methods * request->seeds;
     runs->run = calloc(most, sizeof *runs->run);

@@ -15,8 +15,14 @@ struct attention_options {
     const char *layers;    /* "t2t", "blocks", "all", or a list of layers */
     const char *seeds;     /* "3" for 1 to 3, or a list "3,7"; NULL: `seed` alone */
     size_t seed;
-    const char *kde_samples, *kde_bucket, *kde_projections; /* lists, or NULL for the published ones */
+    const char *kde_samples, *kde_bucket, *kde_projections; /* lists, or NULL for those of the preset */
+    const char *kde_pilot, *kde_sample_groups;              /* the same */
+    int kde_preset, kde_sampling, kde_probability;          /* places in the words below; the last two where given */
+    struct option_texts attn_opt;                           /* METHOD[.LAYER].KEY=VALUE each */
 };
+
+/* Words of --kde-preset; those of --kde-sampling and --kde-probability are in the order of their enums. */
+enum { KDE_PRESET_DEFAULT, KDE_PRESET_PUBLISHED };
 
 #define ATTENTION_OPTIONS_DEFAULT                                                                                      \
     {                                                                                                                  \
@@ -38,21 +44,48 @@ struct attention_options {
         {OPTION_NUMBER, 's', "seed", "N", "seed of random methods (1)", &(options)->seed, 0, 9007199254740992.0},      \
         {OPTION_TEXT, 0, "seeds", "N|LIST", "several seeds: 3 for 1 to 3, or a list 3,7", &(options)->seeds, 0, 0},    \
         {OPTION_TEXT, 0, "kde-samples", "LIST",                                                                        \
-            "kdeformer: sampled keys (98,24 and 32 in blocks). One value for all\n"                                    \
-            "replaced layers; two for t2t.1,t2t.2; three: the last for blocks",                                        \
+            "kdeformer: sampled keys (100,32 and 26 in blocks; published\n"                                            \
+            "98,24). One value for all replaced layers; two for t2t.1,t2t.2;\n"                                        \
+            "three: the last for blocks",                                                                              \
             &(options)->kde_samples, 0, 0},                                                                            \
-        {OPTION_TEXT, 0, "kde-bucket", "LIST", "kdeformer: keys in a bucket (32,32 and 16 in blocks)",                 \
+        {OPTION_TEXT, 0, "kde-bucket", "LIST", "kdeformer: keys in a bucket (16; published 32,32)",                    \
             &(options)->kde_bucket, 0, 0},                                                                             \
+        {OPTION_TEXT, 0, "kde-projections", "LIST", "kdeformer: bits of the hash (7,7 and 4 in blocks)",               \
+            &(options)->kde_projections, 0, 0},                                                                        \
+        {OPTION_CHOICE, 0, "kde-preset", "default|published",                                                          \
+            "kdeformer: samples as measured best at the published cost, or as\n"                                       \
+            "published (98,24; multinomial, value)",                                                                   \
+            &(options)->kde_preset, 0, 0},                                                                             \
+        {OPTION_CHOICE, 0, "kde-sampling", "multinomial|systematic",                                                   \
+            "kdeformer: samples are independent, or equally spaced along the\nbucket order (systematic)",              \
+            &(options)->kde_sampling, 0, 0},                                                                           \
+        {OPTION_CHOICE, 0, "kde-probability", "value|pilot|uniform|column-norm",                                       \
+            "kdeformer: what keys are sampled by (pilot): value norms, the\n"                                          \
+            "softmax of a few queries, nothing, or that of all (for study)",                                           \
+            &(options)->kde_probability, 0, 0},                                                                        \
+        {OPTION_TEXT, 0, "kde-pilot", "LIST", "kdeformer: queries of the pilot (32,16 and 16 in blocks)",              \
+            &(options)->kde_pilot, 0, 0},                                                                              \
+        {OPTION_TEXT, 0, "kde-sample-groups", "LIST",                                                                  \
+            "kdeformer: runs of buckets with samples of their own: 1, 2 or 4 (4;\npublished 1)",                       \
+            &(options)->kde_sample_groups, 0, 0},                                                                      \
     {                                                                                                                  \
-        OPTION_TEXT, 0, "kde-projections", "LIST", "kdeformer: bits of the hash (7,7 and 4 in blocks)",                \
-            &(options)->kde_projections, 0, 0                                                                          \
+        OPTION_TEXTS, 0, "attn-opt", "SETTING",                                                                        \
+            "METHOD.KEY=VALUE or METHOD.LAYER.KEY=VALUE, again for more, as in\n"                                      \
+            "performer.features=64 or reformer.t2t.1.bucket=98; defaults (in blocks):\n"                               \
+            "performer.features 49, reformer.bucket 49 (16), reformer.rounds 2,\n"                                     \
+            "scatterbrain.window 49 (17), scatterbrain.features 48 (24)",                                              \
+            &(options)->attn_opt, 0, 0                                                                                 \
     }
 
 #define T2T_ATTENTION_HELP                                                                                             \
     "methods to run, separated by commas (exact):\n"                                                                   \
-    "exact      as the model was trained\n"                                                                            \
-    "kdeformer  hashing and a sampled remainder (ICML 2023, Algorithm 3)\n"                                            \
-    "mean       the mean of v: a control, what attention is worth"
+    "exact         as the model was trained\n"                                                                         \
+    "kdeformer     hashing and a sampled remainder (ICML 2023, Algorithm 3)\n"                                         \
+    "performer     positive orthogonal random features, FAVOR+ (ICLR 2021)\n"                                          \
+    "reformer      rounds of hashing, queries as keys, k unused (ICLR 2020)\n"                                         \
+    "scatterbrain  a local window exactly, low rank elsewhere (NeurIPS 2021);\n"                                       \
+    "              also called sblocal\n"                                                                              \
+    "mean          the mean of v: a control, what attention is worth"
 
 enum { ATTENTION_NAME_BYTES = 64 };
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "layers/base/control_characters.h"
 #include "loaders/dataset.h"
 
 enum { IMAGENET = 1000 };
@@ -31,15 +32,16 @@ static enum t2t_status read_lines(struct class_names *names, const char *path, s
     char *line = NULL;
     size_t line_room = 0, room = 0;
     enum t2t_status status = T2T_OK;
-    for (ssize_t length; !status && (length = getline(&line, &line_room, file)) >= 0;) {
+    ssize_t length = 0;
+    while (!status && names->count <= wanted && (length = getline(&line, &line_room, file)) >= 0) {
         while (length > 0 && (line[length - 1] == '\n' || line[length - 1] == '\r')) line[--length] = '\0';
-        if (names->count < wanted + 1) status = add_name(names, &room, line);
+        status = add_name(names, &room, line);
     }
-    const int failed = ferror(file);
+    const int reason = length >= 0 || feof(file) ? 0 : errno; /* a line may also be too long for memory */
     fclose(file);
     free(line);
     if (status) return status;
-    if (failed) return t2t_fail(T2T_BAD_DATA, "%s: cannot be read: %s", path, strerror(EIO));
+    if (reason) return t2t_fail(T2T_BAD_DATA, "%s: cannot be read: %s", path, strerror(reason));
     if (names->count != wanted)
         return t2t_fail(T2T_BAD_DATA, "%s: has %s%zu lines, expected a class name a line for %zu classes", path,
             names->count > wanted ? "more than " : "", names->count > wanted ? wanted : names->count, wanted);
@@ -81,9 +83,12 @@ const char *t2t_class_name(
         snprintf(text, CLASS_NAME_BYTES, "class %zu", index);
         return text;
     }
-    const size_t length = style == CLASS_NAME_SHORT ? strcspn(name, ",") : strlen(name);
-    snprintf(text, CLASS_NAME_BYTES, "%.*s", (int)(length < CLASS_NAME_BYTES ? length : CLASS_NAME_BYTES - 1), name);
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+    size_t length = style == CLASS_NAME_SHORT ? strcspn(name, ",") : strlen(name);
+    if (length >= CLASS_NAME_BYTES) {
+        length = CLASS_NAME_BYTES - 1;
+        while (length && ((unsigned char)name[length] & 0xc0) == 0x80) length--; /* never half of a UTF-8 character */
+    }
+    snprintf(text, CLASS_NAME_BYTES, "%.*s", (int)length, name);
+    t2t_hide_controls(text);
     return text;
 }

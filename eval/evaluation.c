@@ -67,10 +67,17 @@ void t2t_evaluation_free(struct evaluation *evaluation)
 
 /* ---- one batch ---- */
 
+static void say_interrupted(const struct evaluation *evaluation)
+{
+    t2t_progress_end();
+    t2t_error("interrupted: %zu of %zu pictures done", evaluation->images, evaluation->pictures->count);
+}
+
 static void report_interrupted(void *context)
 {
     const struct loop *loop = context;
-    t2t_progress_end();
+    loop->evaluation->signal = t2t_interrupted();
+    say_interrupted(loop->evaluation);
     loop->report_partial(loop->evaluation);
 }
 
@@ -222,8 +229,10 @@ static enum t2t_status run_batches(struct loop *loop)
     bool warm = false;
     while (!status && !t2t_interrupted()) {
         const struct t2t_batch *batch;
+        t2t_interrupt_allow(report_interrupted, loop);
         status = t2t_source_next(evaluation->source, &batch);
-        if (status || !batch) break;
+        t2t_interrupt_hold();
+        if (status || !batch || t2t_interrupted()) break;
         status = note_pictures(evaluation, batch);
         if (status || !batch->count) continue;
         if (!warm) {
@@ -264,13 +273,14 @@ enum t2t_status t2t_evaluate(struct evaluation *evaluation, evaluation_report *r
         .classes = config->num_classes,
         .layers = config->depth + 2,
         .report_partial = report_partial};
-    t2t_interrupt_hold();
     enum t2t_status status = open_loop(&loop);
+    t2t_interrupt_hold();
     if (!status) {
         t2t_detail("%s", evaluation->device);
         t2t_progress_begin("pictures", evaluation->pictures->count);
         status = run_batches(&loop);
         t2t_progress_end();
+        if (!status && evaluation->signal) say_interrupted(evaluation);
     }
     if (!status && !evaluation->images && !evaluation->signal)
         status = t2t_fail(T2T_BAD_DATA, "none of the %zu pictures could be used", evaluation->pictures->count);

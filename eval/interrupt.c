@@ -1,4 +1,4 @@
-/* The thread that waits for signals. */
+/* The thread that waits for signals, and the one that reports in the program's place. */
 #include "eval/interrupt.h"
 
 #include <pthread.h>
@@ -20,7 +20,7 @@ static void report_nothing(void *unused)
 
 static atomic_int interrupted;
 static sigset_t watched;
-static pthread_mutex_t held = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t held = PTHREAD_MUTEX_INITIALIZER, writing = PTHREAD_MUTEX_INITIALIZER;
 static interrupt_report *reporter = report_nothing;
 static void *reporter_context;
 
@@ -30,28 +30,45 @@ int t2t_interrupted(void)
 }
 
 /* Two seconds after the first signal at the latest the process is gone, unless it is writing its report just then. */
+static void *report_late(void *unused)
+{
+    (void)unused;
+    const struct timespec step = {.tv_nsec = STEP_MS * 1000000L};
+    for (int waited = 0; waited < PATIENCE_MS || pthread_mutex_trylock(&held) != 0; waited += STEP_MS)
+        nanosleep(&step, NULL);
+    reporter(reporter_context);
+    _exit(128 + t2t_interrupted());
+    return NULL;
+}
+
 static void *watch(void *unused)
 {
     (void)unused;
-    int first = 0;
+    int first = 0, second;
     while (sigwait(&watched, &first) != 0) {
     }
     atomic_store(&interrupted, first);
-    const struct timespec step = {.tv_nsec = STEP_MS * 1000000L};
-    for (int waited = 0;; waited += STEP_MS) {
-        if (sigtimedwait(&watched, NULL, &step) > 0) _exit(128 + first);
-        if (waited < PATIENCE_MS || pthread_mutex_trylock(&held) != 0) continue;
-        reporter(reporter_context);
-        _exit(128 + first);
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, report_late, NULL) == 0) pthread_detach(thread);
+    while (sigwait(&watched, &second) != 0) {
     }
+    pthread_mutex_lock(&writing);
+    _exit(128 + first);
     return NULL;
+}
+
+/* A signal that was ignored when the program began (nohup, a job in the background) stays ignored. */
+static void add_unless_ignored(int signal)
+{
+    struct sigaction action;
+    if (sigaction(signal, NULL, &action) != 0 || action.sa_handler != SIG_IGN) sigaddset(&watched, signal);
 }
 
 enum t2t_status t2t_interrupt_arm(void)
 {
     sigemptyset(&watched);
-    sigaddset(&watched, SIGINT);
-    sigaddset(&watched, SIGTERM);
+    add_unless_ignored(SIGINT);
+    add_unless_ignored(SIGTERM);
     pthread_sigmask(SIG_BLOCK, &watched, NULL);
     pthread_t thread;
     if (pthread_create(&thread, NULL, watch, NULL) != 0)
@@ -70,4 +87,14 @@ void t2t_interrupt_allow(interrupt_report *report, void *context)
     reporter = report;
     reporter_context = context;
     pthread_mutex_unlock(&held);
+}
+
+void t2t_interrupt_defer(void)
+{
+    pthread_mutex_lock(&writing);
+}
+
+void t2t_interrupt_resume(void)
+{
+    pthread_mutex_unlock(&writing);
 }

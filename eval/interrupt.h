@@ -1,7 +1,7 @@
 /* SIGINT and SIGTERM for programs with long computations: the program stops at its next chance and reports what it has.
  *
- * A thread of its own receives the signals. When the program is inside of one long call (a forward) and does not come
- * back in time, that thread reports in its place; a second signal ends the process at once.
+ * A thread of its own receives the signals. When the program is inside of one long call (a forward, waiting for
+ * pictures) and does not come back in time, another reports in its place; a second signal ends the process at once.
  */
 #ifndef T2T_EVAL_INTERRUPT_H
 #define T2T_EVAL_INTERRUPT_H
@@ -19,6 +19,10 @@ void t2t_interrupt_hold(void);
 
 /* What to do when a call lasts too long: print what there is. The process then exits with 128 + the signal. */
 typedef void interrupt_report(void *context);
+
+/* Around the writing of a file: a second signal waits for it, so that no part of it stays behind. */
+void t2t_interrupt_defer(void);
+void t2t_interrupt_resume(void);
 
 /* Before a call that may last: until the next hold, `report` may run in the other thread, and nothing that it reads
  * may change. */

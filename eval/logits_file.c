@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "eval/interrupt.h"
 #include "eval/text_formats.h"
 #include "weights/safetensors.h"
 
@@ -36,7 +37,9 @@ enum t2t_status t2t_logits_write(const char *path, const struct logits_of_run *r
             .data = runs[i].logits};
     }
     const struct t2t_metadata metadata[] = {{"files", files}, {"partial", "true"}};
+    t2t_interrupt_defer();
     if (!status) status = t2t_tensors_write(path, tensors, run_count, metadata, partial ? 2 : 1);
+    t2t_interrupt_resume();
     free(tensors);
     free(tensor_name);
     free(files);

@@ -79,10 +79,10 @@ double t2t_mcnemar(size_t lost, size_t gained)
 
 struct interval t2t_paired_drop(size_t lost, size_t gained, size_t total)
 {
-    if (total == 0) return (struct interval){-1, 1};
-    const double n = (double)total, difference = (double)lost - (double)gained;
-    const double half = z95 * sqrt((double)(lost + gained) - difference * difference / n) / n;
-    return (struct interval){difference / n - half, difference / n + half};
+    /* one pair more of each kind: without it few pairs, or none, would give an interval without width */
+    const double n = (double)total + 2, down = (double)(lost + 1) / n, up = (double)(gained + 1) / n;
+    const double half = z95 * sqrt((down + up - (down - up) * (down - up)) / n);
+    return (struct interval){.low = fmax(-1, down - up - half), .high = fmin(1, down - up + half)};
 }
 
 double t2t_deviation(const double *value, size_t count)

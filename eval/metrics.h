@@ -27,7 +27,8 @@ struct interval t2t_wilson(size_t correct, size_t total);
 /* Two-sided p value of McNemar's exact test: lost and gained pairs under a fair coin. 1 when there are none. */
 double t2t_mcnemar(size_t lost, size_t gained);
 
-/* 95 % interval of the paired difference (lost - gained) / total of two proportions on the same pictures (Wald). */
+/* 95 % interval of the paired difference (lost - gained) / total of two proportions on the same pictures: Wald's with
+ * the adjustment of Bonett and Price (2012), which has a width also where few pairs differ, or none. */
 struct interval t2t_paired_drop(size_t lost, size_t gained, size_t total);
 
 /* Standard deviation of a sample, n - 1; 0 for fewer than two values. */

@@ -106,8 +106,7 @@ static enum t2t_status store(const struct option_row *row, const char *text)
     const bool repeatable = row->type == OPTION_COUNT || row->type == OPTION_TEXTS || row->type == OPTION_SWITCH;
     if (!repeatable && t2t_option_given(row->target))
         return t2t_fail(T2T_BAD_USAGE, "--%s is given twice; which one is meant?", row->name);
-    given[given_count] = row->target;
-    if (given_count + 1 < OPTIONS_MOST) given_count++;
+    if (!t2t_option_given(row->target)) given[given_count++] = row->target; /* at most one for each row */
     return store_value(row, text);
 }
 

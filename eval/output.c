@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "eval/interrupt.h"
 #include "layers/base/new_file.h"
 
 static enum t2t_status fail_write(const char *path)
@@ -38,6 +39,21 @@ enum t2t_status t2t_output_check(const char *path)
     const enum t2t_status status = t2t_new_file_begin(&file, path);
     if (!status) t2t_new_file_end(&file, T2T_CANNOT_WRITE); /* it was to see */
     return status;
+}
+
+enum t2t_status t2t_output_check_file(const char *path)
+{
+    if (strcmp(path, "-") == 0 || is_special(path))
+        return t2t_fail(T2T_CANNOT_WRITE, "%s: is a folder, a pipe or a device, expected the name of a file", path);
+    return t2t_output_check(path);
+}
+
+enum t2t_status t2t_output_check_differs(const char *output, const char *input)
+{
+    struct stat one, other;
+    if (!output || !input || stat(output, &one) != 0 || stat(input, &other) != 0) return T2T_OK;
+    if (!S_ISREG(one.st_mode) || one.st_dev != other.st_dev || one.st_ino != other.st_ino) return T2T_OK;
+    return t2t_fail(T2T_CANNOT_WRITE, "%s: is read by this run, and would be replaced by its output", output);
 }
 
 static bool write_all(int file, const char *text, size_t bytes)
@@ -85,7 +101,11 @@ enum t2t_status t2t_output_write(const char *path, const char *text, size_t byte
 {
     if (strcmp(path, "-") == 0)
         return fwrite(text, 1, bytes, stdout) == bytes ? t2t_output_flush() : fail_standard_output();
-    return is_special(path) ? write_special(path, text, bytes) : write_regular(path, text, bytes);
+    if (is_special(path)) return write_special(path, text, bytes);
+    t2t_interrupt_defer(); /* a second signal ends the process, but not between the temporary and its name */
+    const enum t2t_status status = write_regular(path, text, bytes);
+    t2t_interrupt_resume();
+    return status;
 }
 
 enum t2t_status t2t_output_flush(void)

@@ -10,6 +10,12 @@
  * Leaves nothing behind. T2T_CANNOT_WRITE with a sentence. */
 enum t2t_status t2t_output_check(const char *path);
 
+/* The same for a file that cannot be a pipe, a device or standard output. */
+enum t2t_status t2t_output_check_file(const char *path);
+
+/* T2T_CANNOT_WRITE where `output` is the file that is read as `input` (either may be NULL). */
+enum t2t_status t2t_output_check_differs(const char *output, const char *input);
+
 /* Writes all of `text` to a file through a temporary beside it (fsync, rename), or to standard output for "-". What is
  * there and no regular file (a pipe, a device) is written in place. */
 enum t2t_status t2t_output_write(const char *path, const char *text, size_t bytes);

@@ -42,23 +42,54 @@ static enum t2t_status add(struct picture_list *list, const char *path, const ch
     return list->paths[count] && list->names[count] ? T2T_OK : t2t_fail_memory("a file name", strlen(path));
 }
 
-/* Pictures of a folder in the order of their names, then those of its folders. */
-static enum t2t_status add_folder(struct picture_list *list, const char *path, bool recursive, size_t depth)
+/* Folders that an operand has led to, since links can lead to one again. */
+struct visited {
+    struct identity {
+        dev_t device;
+        ino_t inode;
+    } * folder;
+    size_t count, room;
+};
+
+static enum t2t_status visit(struct visited *visited, const char *path, bool *again)
+{
+    struct stat about;
+    if (stat(path, &about) != 0) return t2t_fail(T2T_BAD_DATA, "%s: cannot be read: %s", path, strerror(errno));
+    for (size_t i = 0; i < visited->count; i++)
+        if (visited->folder[i].device == about.st_dev && visited->folder[i].inode == about.st_ino) {
+            *again = true;
+            return T2T_OK;
+        }
+    if (visited->count == visited->room) {
+        const size_t room = visited->room ? 2 * visited->room : 64;
+        struct identity *grown = realloc(visited->folder, room * sizeof *grown);
+        if (!grown) return t2t_fail_memory("a list of folders", room * sizeof *grown);
+        visited->folder = grown;
+        visited->room = room;
+    }
+    visited->folder[visited->count++] = (struct identity){about.st_dev, about.st_ino};
+    return T2T_OK;
+}
+
+/* Pictures of a folder in the order of their names, then those of its folders; nothing where it has been visited. */
+static enum t2t_status add_folder(
+    struct picture_list *list, struct visited *visited, const char *path, bool recursive, size_t depth)
 {
     struct folder folder;
-    enum t2t_status status = t2t_folder_read(&folder, path);
-    if (status) return status;
+    bool again = false;
+    enum t2t_status status = visit(visited, path, &again);
+    if (!status && !again) status = t2t_folder_read(&folder, path);
+    if (status || again) return status;
     for (size_t i = 0; i < folder.pictures.count && !status; i++) {
         char *picture = t2t_join(path, folder.pictures.names[i]);
         status = picture ? add(list, picture, picture) : t2t_fail_memory("a path", strlen(path));
         free(picture);
     }
     if (recursive && folder.folders.count && depth == DEEPEST)
-        status =
-            t2t_fail(T2T_BAD_DATA, "%s: folders within folders more than %d deep; is a link a loop?", path, DEEPEST);
+        status = t2t_fail(T2T_BAD_DATA, "%s: folders within folders more than %d deep", path, DEEPEST);
     for (size_t i = 0; recursive && i < folder.folders.count && !status; i++) {
         char *inner = t2t_join(path, folder.folders.names[i]);
-        status = inner ? add_folder(list, inner, true, depth + 1) : t2t_fail_memory("a path", strlen(path));
+        status = inner ? add_folder(list, visited, inner, true, depth + 1) : t2t_fail_memory("a path", strlen(path));
         free(inner);
     }
     t2t_folder_free(&folder);
@@ -98,7 +129,9 @@ enum t2t_status t2t_list_operand(struct picture_list *list, const char *operand,
     char *folder = strdup(operand);
     if (!folder) return t2t_fail_memory("a path", strlen(operand));
     for (size_t end = strlen(folder); end > 1 && folder[end - 1] == '/'; end--) folder[end - 1] = '\0';
-    enum t2t_status status = add_folder(list, folder, recursive, 0);
+    struct visited visited = {.count = 0};
+    enum t2t_status status = add_folder(list, &visited, folder, recursive, 0);
+    free(visited.folder);
     free(folder);
     if (!status && list->pictures.count == before)
         status = t2t_fail(T2T_BAD_DATA, "%s: holds no pictures (.jpeg .jpg .jpe .png)%s", operand,
@@ -118,12 +151,14 @@ enum t2t_status t2t_list_from_file(struct picture_list *list, const char *path, 
     for (ssize_t length; !status && (length = getdelim(&line, &room, end, file)) >= 0;) {
         if (length > 0 && line[length - 1] == end) line[--length] = '\0';
         if (!nul && length > 0 && line[length - 1] == '\r') line[--length] = '\0';
-        if (strcmp(line, "-") == 0 && standard)
+        if ((size_t)length != strlen(line))
+            status = t2t_fail(T2T_BAD_DATA, "%s: a line holds NUL bytes; if they end the names, say --null", path);
+        else if (strcmp(line, "-") == 0 && standard)
             status = t2t_fail(T2T_BAD_USAGE, "--files-from -: the list itself names standard input");
         else if (length > 0)
             status = t2t_list_operand(list, line, recursive);
     }
-    if (!status && ferror(file)) status = t2t_fail(T2T_BAD_DATA, "%s: cannot be read", path);
+    if (!status && !feof(file)) status = t2t_fail(T2T_BAD_DATA, "%s: cannot be read: %s", path, strerror(errno));
     if (!standard) fclose(file);
     free(line);
     return status;

@@ -65,13 +65,14 @@ static enum t2t_status describe(struct t2t_dataset *pictures, const struct t2t_t
     pictures->label_kind = label ? "index" : "none";
     for (size_t i = 0; i < count; i++) {
         char *name = names + i * name_bytes;
-        snprintf(name, name_bytes, "%s[%zu]", path, i);
-        const int64_t number = label ? label_at(label, i) : -1;
+        const size_t place = (size_t)((double)i * (double)total / (double)count);
+        const int64_t number = label ? label_at(label, place) : -1;
+        snprintf(name, name_bytes, "%s[%zu]", path, place);
         if (label && (number < 0 || (uint64_t)number >= num_classes))
             return t2t_fail(T2T_BAD_DATA, "%s: label %" PRId64 " of picture %zu is none of the model's %zu classes",
-                path, number, i, num_classes);
+                path, number, place, num_classes);
         pictures->samples[i] =
-            (struct t2t_sample){.path = name, .name = name, .label = (int32_t)number, .index = (uint64_t)i};
+            (struct t2t_sample){.path = name, .name = name, .label = (int32_t)number, .index = (uint64_t)place};
     }
     return T2T_OK;
 }
@@ -123,15 +124,13 @@ static enum t2t_status read_raw(struct picture_source *source, size_t count)
 {
     struct t2t_tensor part = *source->input;
     const size_t pixels = part.shape[1] * part.shape[2] * part.shape[3];
-    part.data = (const char *)part.data + source->next * pixels * t2t_dtype_bytes(part.dtype);
-    part.shape[0] = count;
-    part.elements = count * pixels;
-    const enum t2t_status status = t2t_tensor_to_float(&part, source->pixels);
-    if (status)
-        return t2t_fail(T2T_BAD_DATA, "%s: tensor input holds NaN or infinity in pictures %zu to %zu",
-            t2t_tensors_path(source->tensors), source->next, source->next + count - 1);
+    part.shape[0] = 1;
+    part.elements = pixels;
     for (size_t i = 0; i < count; i++) {
         const struct t2t_sample *sample = &source->pictures->samples[source->next + i];
+        part.data = (const char *)source->input->data + sample->index * pixels * t2t_dtype_bytes(part.dtype);
+        if (t2t_tensor_to_float(&part, source->pixels + i * pixels))
+            return t2t_fail(T2T_BAD_DATA, "%s: this picture of tensor input holds NaN or infinity", sample->name);
         source->sample[i] = source->next + i;
         source->image_index[i] = sample->index;
         source->label[i] = sample->label;

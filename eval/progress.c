@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "layers/base/control_characters.h"
+
 enum { BAR_CELLS = 20, LINE_BYTES = 512, WIDEST = 400 };
 static const double redraw_seconds = 0.1, line_seconds = 30, line_share = 0.1;
 
@@ -76,8 +78,7 @@ static void say(const char *label, const char *paint, const char *format, va_lis
 {
     char text[8192];
     vsnprintf(text, sizeof text, format, arguments);
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+    t2t_hide_controls(text);
     clear_bar();
     fprintf(stderr, "%s: %s%s%s%s\n", console.program, console.color && *label ? paint : "", label,
         console.color && *label ? "\033[0m" : "", text);

@@ -7,6 +7,7 @@
 
 #include "eval/metrics.h"
 #include "eval/table.h"
+#include "eval/text_formats.h"
 
 enum { SMALL_SAMPLE = 1000 };
 
@@ -148,12 +149,16 @@ static void print_card(const struct report *report, FILE *out)
     const struct evaluation *evaluation = report->evaluation;
     const struct t2t_config *config = t2t_model_config(evaluation->model);
     const struct t2t_preprocess *preprocess = report->preprocess;
-    fprintf(out, "dataset   %s: %zu of %zu pictures, %zu classes present, layout %s, labels %s\n", report->data,
-        evaluation->images, evaluation->pictures->total, evaluation->pictures->classes_present,
-        evaluation->pictures->layout, evaluation->pictures->label_kind);
-    fprintf(out, "model     %s (%s), %.1f M parameters, %zu px, crop %.4g %s, float32; %s\n", config->name,
-        report->weights, 1e-6 * (double)t2t_model_parameters(evaluation->model), config->image_size,
-        preprocess->crop_pct, preprocess->interpolation == T2T_BILINEAR ? "bilinear" : "bicubic", evaluation->device);
+    fputs("dataset   ", out);
+    t2t_plain_text(out, report->data);
+    fprintf(out, ": %zu of %zu pictures, %zu classes present, layout %s, labels %s\n", evaluation->images,
+        evaluation->pictures->total, evaluation->pictures->classes_present, evaluation->pictures->layout,
+        evaluation->pictures->label_kind);
+    fprintf(out, "model     %s (", config->name);
+    t2t_plain_text(out, report->weights);
+    fprintf(out, "), %.1f M parameters, %zu px, crop %.4g %s, float32; %s\n",
+        1e-6 * (double)t2t_model_parameters(evaluation->model), config->image_size, preprocess->crop_pct,
+        preprocess->interpolation == T2T_BILINEAR ? "bilinear" : "bicubic", evaluation->device);
     fprintf(out, "attention replaced in %s; batch %zu\n\n", evaluation->runs->layers, evaluation->options.batch);
 }
 
@@ -175,8 +180,9 @@ static void print_notes(const struct report *report, FILE *out, const char *begi
             report->overlap ? "while the network runs" : "while the network waits", 1e3 * forward / images,
             1e3 * evaluation->wait_seconds / images, images / evaluation->wall_seconds,
             evaluation->wait_seconds > forward ? ", limited by decoding: compare the forward column" : "");
-    fprintf(out, "%stimes are medians of %zu batches, ratios those of the batches' own ratios to %s\n", begin,
-        evaluation->batches, evaluation->runs->run[evaluation->runs->reference].name);
+    fprintf(out, "%stimes are medians of %zu batch%s, ratios those of the batches' own ratios to %s\n", begin,
+        evaluation->batches, evaluation->batches == 1 ? "" : "es",
+        evaluation->runs->run[evaluation->runs->reference].name);
     if (evaluation->labelled && evaluation->images < SMALL_SAMPLE)
         fprintf(out, "%sfew pictures: mind the intervals\n", begin);
     if (evaluation->warned)

@@ -110,8 +110,12 @@ static json_t *layers_of(const struct evaluation *evaluation, size_t run)
             1e3 * evaluation->result[run].layer_seconds[layer] / (double)evaluation->images);
         if (attention->kind == ATTENTION_KDEFORMER)
             json_object_set_new(entry, "options",
-                json_pack("{s:I,s:I,s:I}", "projections", (json_int_t)attention->projections, "bucket",
-                    (json_int_t)attention->bucket, "samples", (json_int_t)attention->samples));
+                json_pack("{s:I,s:I,s:I,s:s,s:s,s:I,s:I}", "projections", (json_int_t)attention->projections, "bucket",
+                    (json_int_t)attention->bucket, "samples", (json_int_t)attention->samples, "sampling",
+                    attention_sampling_name(attention->sampling), "probability",
+                    attention_probability_name(attention->probability), "pilot",
+                    (json_int_t)(attention->probability == KDE_PILOT ? attention->pilot : 0), "sample_groups",
+                    (json_int_t)attention_sample_groups(attention)));
         json_array_append_new(layers, entry);
     }
     return layers;

@@ -5,78 +5,16 @@
 #include <string.h>
 
 #include "eval/answers.h"
+#include "eval/classify_settings.h"
 #include "eval/interrupt.h"
 #include "eval/logits_file.h"
-#include "eval/model_options.h"
 #include "eval/output.h"
 #include "eval/picture_list.h"
 #include "eval/picture_source.h"
 #include "eval/progress.h"
 #include "eval/sha256.h"
-#include "eval/tool.h"
+#include "eval/text_formats.h"
 #include "layers/base/cpu_features.h"
-
-static struct {
-    struct common_options common;
-    struct model_options model;
-    struct attention_options attention;
-    struct option_texts files_from;
-    bool nul, recursive, digest;
-    const char *raw_input, *labels, *save_logits, *output;
-    size_t top, batch;
-    int names, value, format;
-} settings = {
-    .model = MODEL_OPTIONS_DEFAULT,
-    .attention = ATTENTION_OPTIONS_DEFAULT,
-    .top = 5,
-};
-
-static const struct option_row rows[] = {
-    {.type = OPTION_SECTION, .help = "Pictures:"},
-    {OPTION_SWITCH, 'r', "recursive", NULL, "of a folder, also the pictures of its folders", &settings.recursive, 0, 0},
-    {OPTION_TEXTS, 0, "files-from", "FILE", "names of pictures, one a line (- for standard input)",
-        &settings.files_from, 0, 0},
-    {OPTION_SWITCH, '0', "null", NULL, "the names of --files-from end with NUL bytes", &settings.nul, 0, 0},
-    {OPTION_TEXT, 0, "raw-input", "FILE",
-        "instead of pictures: tensor `input` [N,3,S,S] of a safetensors file,\nalready normalised", &settings.raw_input,
-        0, 0},
-    MODEL_OPTION_ROWS(&settings.model),
-    ATTENTION_OPTION_ROWS(&settings.attention),
-    {.type = OPTION_SECTION, .help = "Answers:"},
-    {OPTION_NUMBER, 'k', "topk", "N", "how many classes (5)", &settings.top, 1, ANSWER_MOST},
-    {OPTION_CHOICE, 0, "names", "short|full|wnid", "how classes are called (short)", &settings.names, 0, 0},
-    {OPTION_TEXT, 0, "labels", "FILE", "names of the classes, one a line", &settings.labels, 0, 0},
-    {OPTION_CHOICE, 0, "output-type", "prob|logit|both", "prob: softmax over all classes", &settings.value, 0, 0},
-    {OPTION_CHOICE, 0, "format", "table|jsonl|csv", "a record a picture", &settings.format, 0, 0},
-    {OPTION_TEXT, 'o', "output", "FILE", "write the answers here instead of standard output", &settings.output, 0, 0},
-    {OPTION_TEXT, 0, "save-logits", "FILE", "safetensors: logits [pictures, classes], names in the metadata",
-        &settings.save_logits, 0, 0},
-    {OPTION_SWITCH, 0, "tensor-digest", NULL,
-        "print the SHA-256 of each picture's crop (height x width x 3 bytes)\ninstead, as sha256sum does; needs no "
-        "weights",
-        &settings.digest, 0, 0},
-    {OPTION_NUMBER, 'b', "batch-size", "N", "pictures in a forward (one for each thread)", &settings.batch, 1, 4096},
-    COMMON_OPTION_ROWS(&settings.common),
-};
-
-static const struct tool tool = {
-    .name = "t2tvit-classify",
-    .usage = "usage: t2tvit-classify [options] FILE... | DIR... | -\n"
-             "\n"
-             "Says what a T2T-ViT sees on pictures, by one attention or by several side by side.\n",
-    .ending = "\n"
-              "Examples:\n"
-              "  t2tvit-classify photo.jpg\n"
-              "  t2tvit-classify --attention exact,kdeformer --format jsonl photos/ >answers.jsonl\n"
-              "  t2tvit-classify --tensor-digest --img-size 224 photo.jpg\n"
-              "\n"
-              "Exit status: 0 done, 2 usage, 3 some pictures could not be used (the others were), 4 weights or model,\n"
-              "5 out of memory or no such processor, 6 cannot write, 7 NaN or infinity in the network,\n"
-              "130 interrupted (143 terminated).\n",
-    .rows = rows,
-    .row_count = sizeof rows / sizeof *rows,
-    .common = &settings.common,
-};
 
 /* What answering needs. */
 struct classification {
@@ -133,18 +71,20 @@ static enum t2t_status print_answers(struct classification *c, const struct t2t_
         if (batch->report[i].warned) t2t_warn("%s: %s", name, batch->report[i].warning);
         if (!t2t_answers_print(c->out, &style, name, c->logits + i * classes, c->batch * classes))
             return t2t_fail_memory("answers", classes * sizeof(double));
-        if (!c->kept) continue;
-        for (size_t run = 0; run < c->runs.count; run++)
+        for (size_t run = 0; c->kept && run < c->runs.count; run++)
             memcpy(c->kept[run] + c->answered * classes, c->logits + (run * c->batch + i) * classes,
                 classes * sizeof *c->logits);
-        c->names[c->answered++] = name;
+        if (c->kept) c->names[c->answered] = name;
+        c->answered++;
     }
     return flush(c->out);
 }
 
+/* Every finished picture has been printed already. */
 static void report_interrupt(void *context)
 {
-    (void)context; /* every finished picture has been printed already */
+    const struct classification *c = context;
+    t2t_error("interrupted: %zu of %zu pictures answered", c->answered, c->pictures->count);
 }
 
 static enum t2t_status answer_batch(struct classification *c, const struct t2t_batch *batch)
@@ -152,7 +92,7 @@ static enum t2t_status answer_batch(struct classification *c, const struct t2t_b
     enum t2t_status status = T2T_OK;
     for (size_t run = 0; run < c->runs.count && !status; run++) {
         t2t_session_use(c->session, run);
-        t2t_interrupt_allow(report_interrupt, NULL);
+        t2t_interrupt_allow(report_interrupt, c);
         status = t2t_forward(
             c->session, batch->pixels, batch->image_index, batch->count, c->logits + run * c->batch * c->classes.count);
         t2t_interrupt_hold();
@@ -163,7 +103,6 @@ static enum t2t_status answer_batch(struct classification *c, const struct t2t_b
     return t2t_interrupted() ? T2T_OK : print_answers(c, batch);
 }
 
-/* sha256sum escapes names with a newline or backslash and marks the line. */
 static enum t2t_status print_digests(struct classification *c, const struct t2t_batch *batch)
 {
     const size_t bytes = 3 * c->preprocess.image_size * c->preprocess.image_size;
@@ -172,13 +111,8 @@ static enum t2t_status print_digests(struct classification *c, const struct t2t_
         const char *name = c->pictures->samples[batch->sample[i]].name;
         const enum t2t_status status = t2t_sha256_bytes(batch->crops + i * bytes, bytes, digest);
         if (status) return status;
-        fprintf(c->out, "%s%s  ", name[strcspn(name, "\\\n\r")] ? "\\" : "", digest);
-        for (; *name; name++)
-            if (*name == '\\' || *name == '\n' || *name == '\r')
-                fprintf(c->out, "\\%c", *name == '\n' ? 'n' : *name == '\r' ? 'r' : '\\');
-            else
-                fputc(*name, c->out);
-        fputc('\n', c->out);
+        t2t_digest_line(c->out, digest, name);
+        c->answered++;
     }
     return flush(c->out);
 }
@@ -188,11 +122,14 @@ static enum t2t_status run_batches(struct classification *c)
     enum t2t_status status = T2T_OK;
     while (!status && !t2t_interrupted()) {
         const struct t2t_batch *batch;
+        t2t_interrupt_allow(report_interrupt, c);
         status = t2t_source_next(&c->source, &batch);
-        if (status || !batch) break;
+        t2t_interrupt_hold();
+        if (status || !batch || t2t_interrupted()) break;
         for (size_t i = 0; i < batch->failed_count; i++) report_failed(c, &batch->failed[i]);
         if (batch->count) status = settings.digest ? print_digests(c, batch) : answer_batch(c, batch);
     }
+    if (!status && t2t_interrupted()) report_interrupt(c);
     return status;
 }
 
@@ -203,8 +140,6 @@ static enum t2t_status list_pictures(struct classification *c, size_t operands, 
     enum t2t_status status = T2T_OK;
     t2t_list_init(&c->list);
     c->pictures = &c->list.pictures;
-    if (settings.raw_input && (operands || settings.files_from.count || settings.digest))
-        return t2t_fail(T2T_BAD_USAGE, "--raw-input stands alone: it takes the place of pictures");
     if (settings.raw_input) return T2T_OK;
     for (size_t i = 0; i < operands && !status; i++)
         status = t2t_list_operand(&c->list, operand[i], settings.recursive);
@@ -264,8 +199,8 @@ static enum t2t_status save_logits(const struct classification *c)
     struct logits_of_run *runs = calloc(c->runs.count, sizeof *runs);
     if (!runs) return t2t_fail_memory("names of attentions", c->runs.count);
     for (size_t i = 0; i < c->runs.count; i++) runs[i] = (struct logits_of_run){c->runs.run[i].name, c->kept[i]};
-    const enum t2t_status status = t2t_logits_write(settings.save_logits, runs, c->runs.count, c->answered,
-        c->classes.count, c->names, c->answered < c->pictures->count);
+    const enum t2t_status status = t2t_logits_write(
+        settings.save_logits, runs, c->runs.count, c->answered, c->classes.count, c->names, t2t_interrupted() != 0);
     free(runs);
     return status;
 }
@@ -311,11 +246,11 @@ static enum t2t_status run(size_t operands, char **operand, size_t *failed)
     struct t2t_model *model = NULL;
     char *weights = NULL;
     const bool with_model = !settings.digest || settings.model.weights;
-    enum t2t_status status = list_pictures(&c, operands, operand);
-    if (!status && settings.output) status = t2t_output_check(settings.output);
-    if (!status && settings.save_logits) status = t2t_output_check(settings.save_logits);
+    enum t2t_status status = t2t_classify_check(operands);
     if (!status) status = t2t_interrupt_arm();
+    if (!status) status = list_pictures(&c, operands, operand);
     if (!status && with_model) status = t2t_open_model(&settings.model, &model, &weights);
+    if (!status) status = t2t_classify_check_inputs(c.pictures, weights);
     c.model = model;
     if (!status) status = t2t_choose_preprocess(&settings.model, model, &c.preprocess);
     if (!status && !settings.digest) status = t2t_attention_runs(&c.runs, &settings.attention, model);
@@ -337,8 +272,8 @@ int main(int argc, char **argv)
 {
     size_t operands, failed = 0;
     enum t2t_status status;
-    if (t2t_tool_begin(&tool, argc, argv, &operands, &status))
+    if (t2t_tool_begin(&t2t_classify_tool, argc, argv, &operands, &status))
         status = run((size_t)argc - operands, argv + operands, &failed);
-    const int code = t2t_tool_finish(&tool, status);
+    const int code = t2t_tool_finish(&t2t_classify_tool, status);
     return code ? code : t2t_interrupted() ? 128 + t2t_interrupted() : failed ? T2T_BAD_DATA : 0;
 }

@@ -4,142 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "eval/eval_settings.h"
 #include "eval/evaluation.h"
 #include "eval/interrupt.h"
 #include "eval/logits_file.h"
 #include "eval/metrics.h"
-#include "eval/model_options.h"
 #include "eval/output.h"
 #include "eval/progress.h"
 #include "eval/report.h"
-#include "eval/tool.h"
 #include "layers/base/cpu_features.h"
 
-enum { DEFAULT_BATCH = 8, PIPELINE_AUTO = 0, PIPELINE_OVERLAP = 1, ON_ERROR_SKIP = 1, NO_LIMIT = 0 };
-
-static struct {
-    struct common_options common;
-    struct model_options model;
-    struct attention_options attention;
-    struct t2t_dataset_options data;
-    const char *raw_input, *batch;
-    int on_error, pipeline, format;
-    size_t most_skipped, workers, warmup;
-    struct option_texts outputs;
-    const char *save_logits;
-    double expect_top1, tolerance, most_drop;
-} settings = {
-    .model = MODEL_OPTIONS_DEFAULT,
-    .attention = ATTENTION_OPTIONS_DEFAULT,
-    .data = {.layout = "auto", .label_kind = "auto"},
-    .most_skipped = SIZE_MAX,
-    .warmup = 2,
-    .tolerance = 0.1,
-};
-
-static const struct option_row rows[] = {
-    {.type = OPTION_SECTION, .help = "Pictures:"},
-    {OPTION_TEXT, 0, "val-dir", "DIR", "folder of labelled pictures; may also be given without --val-dir",
-        &settings.data.path, 0, 0},
-    {OPTION_TEXT, 0, "layout", "NAME",
-        "auto, wnid (n01440764/*.JPEG), classes (folders named after the\nweights' classes), flat (one folder with "
-        "--labels)",
-        &settings.data.layout, 0, 0},
-    {OPTION_TEXT, 0, "labels", "FILE", "for a flat folder: NAME LABEL a line, or a label a line", &settings.data.labels,
-        0, 0},
-    {OPTION_TEXT, 0, "label-kind", "KIND", "auto, index (from 0), ilsvrc-id (1 to 1000), wnid, name",
-        &settings.data.label_kind, 0, 0},
-    {OPTION_TEXT, 0, "raw-input", "FILE",
-        "instead of pictures: tensor `input` [N,3,S,S] of a safetensors file,\nalready normalised, and `label` [N] "
-        "where there is one",
-        &settings.raw_input, 0, 0},
-    {OPTION_NUMBER, 'n', "limit", "N", "only N pictures, spread evenly over the sorted list", &settings.data.limit, 1,
-        1e12},
-    {OPTION_CHOICE, 0, "on-error", "fail|skip", "what a picture that cannot be used does (fail)", &settings.on_error, 0,
-        0},
-    {OPTION_NUMBER, 0, "max-skipped", "N", "with --on-error skip: more end the run (no limit)", &settings.most_skipped,
-        0, 1e12},
-    MODEL_OPTION_ROWS(&settings.model),
-    ATTENTION_OPTION_ROWS(&settings.attention),
-    {.type = OPTION_SECTION, .help = "Running:"},
-    {OPTION_TEXT, 'b', "batch-size", "N|auto", "pictures in a forward (auto: 8); results do not depend on it",
-        &settings.batch, 0, 0},
-    {OPTION_NUMBER, 0, "workers", "N", "threads that decode pictures (threads - 1, at least 1)", &settings.workers, 1,
-        1024},
-    {OPTION_CHOICE, 0, "pipeline", "auto|overlap|serial",
-        "decode the next batch while the network runs, or while it waits\n(auto: overlap for one attention; serial for "
-        "several, so that none\nis timed beside a decoder)",
-        &settings.pipeline, 0, 0},
-    {OPTION_NUMBER, 0, "warmup", "N", "uncounted forwards of each attention before the first (2)", &settings.warmup, 0,
-        1000},
-    {.type = OPTION_SECTION, .help = "Results:"},
-    {OPTION_CHOICE, 0, "format", "table|md|csv|json", "on standard output (table); times of every batch: json only",
-        &settings.format, 0, 0},
-    {OPTION_TEXTS, 'o', "output", "FILE", "also write .json .csv .md .txt; may be given again; - for stdout",
-        &settings.outputs, 0, 0},
-    {OPTION_TEXT, 0, "save-logits", "FILE", "safetensors: logits [pictures, classes], names in the metadata",
-        &settings.save_logits, 0, 0},
-    {OPTION_REAL, 0, "expect-top1", "F", "exit status 1 unless the reference's top-1 is F percent ...",
-        &settings.expect_top1, 0, 100},
-    {OPTION_REAL, 0, "tolerance", "F", "... give or take F points (0.1)", &settings.tolerance, 0, 100},
-    {OPTION_REAL, 0, "max-drop", "F",
-        "exit status 1 unless every attention loses at most F points: the\nupper end of the paired 95 % interval "
-        "counts",
-        &settings.most_drop, -100, 100},
-    COMMON_OPTION_ROWS(&settings.common),
-};
-
-static const struct tool tool = {
-    .name = "t2tvit-eval",
-    .usage =
-        "usage: t2tvit-eval [options] --val-dir DIR\n"
-        "\n"
-        "Top-1 accuracy and speed of a T2T-ViT, with the attention of some layers replaced. Every attention sees\n"
-        "the same decoded pictures; a picture's random choices depend on the seed and its place in the data set.\n",
-    .ending = "\n"
-              "Examples:\n"
-              "  t2tvit-eval --val-dir imagenet/val --attention exact,kdeformer\n"
-              "  t2tvit-eval --val-dir imagenet/val --labels val.txt --limit 1000 -o report.json\n"
-              "  t2tvit-eval --val-dir pictures --attention exact,kdeformer --layers all --seeds 3\n"
-              "\n"
-              "Exit status: 0 done, 1 a check failed (--expect-top1, --max-drop), 2 usage, 3 pictures or labels,\n"
-              "4 weights or model, 5 out of memory or no such processor, 6 cannot write, 7 NaN or infinity in the\n"
-              "network, 130 interrupted (143 terminated): what there was is reported and marked as partial.\n",
-    .rows = rows,
-    .row_count = sizeof rows / sizeof *rows,
-    .common = &settings.common,
-};
-
 static struct report report; /* of this run; also what an interrupt reports */
-
-/* ---- checks before anything long begins ---- */
-
-static enum t2t_status check_options(size_t operands, char **operand, size_t *batch)
-{
-    if (operands > 1 || (operands && settings.data.path))
-        return t2t_fail(T2T_BAD_USAGE, "\"%s\": only one folder of pictures at a time", operand[operands - 1]);
-    if (operands) settings.data.path = operand[0];
-    if (!settings.data.path == !settings.raw_input)
-        return t2t_fail(T2T_BAD_USAGE, "%s",
-            settings.raw_input ? "--val-dir and --raw-input: only one is meant"
-                               : "no pictures: --val-dir DIR is missing");
-    *batch = DEFAULT_BATCH;
-    if (settings.batch && strcmp(settings.batch, "auto") != 0 && !t2t_parse_number(settings.batch, 1, 4096, batch))
-        return t2t_fail(
-            T2T_BAD_USAGE, "--batch-size \"%s\": expected auto or a whole number from 1 to 4096", settings.batch);
-    if (t2t_option_given(&settings.most_skipped) && settings.on_error != ON_ERROR_SKIP)
-        return t2t_fail(T2T_BAD_USAGE, "--max-skipped needs --on-error skip");
-    enum report_format format;
-    enum t2t_status status = T2T_OK;
-    for (size_t i = 0; i < settings.outputs.count && !status; i++) {
-        const char *path = settings.outputs.text[i];
-        if (strcmp(path, "-") == 0) continue;
-        status = t2t_report_format_of(path, &format);
-        if (!status) status = t2t_output_check(path);
-    }
-    if (!status && settings.save_logits) status = t2t_output_check(settings.save_logits);
-    return status;
-}
 
 /* ---- what the pictures are ---- */
 
@@ -211,10 +86,19 @@ static enum t2t_status write_report(const char *path, enum report_format format)
     return status;
 }
 
-/* Everything that was asked for, also where one part fails; the first failure counts. */
+/* The first failure is the one that counts and is told at the end; others are told where they happen. */
+static void add_failure(enum t2t_status *status, char sentence[T2T_MESSAGE_BYTES], enum t2t_status next)
+{
+    if (next && *status) t2t_error("%s", t2t_last_error());
+    if (next && !*status) snprintf(sentence, T2T_MESSAGE_BYTES, "%s", t2t_last_error());
+    if (!*status) *status = next;
+}
+
+/* Everything that was asked for, also where one part fails. */
 static enum t2t_status write_results(const struct evaluation *evaluation)
 {
-    enum t2t_status status = T2T_OK, next;
+    enum t2t_status status = T2T_OK;
+    char sentence[T2T_MESSAGE_BYTES];
     bool to_stdout = false;
     if (!evaluation->images) return T2T_OK;
     for (size_t i = 0; i < settings.outputs.count; i++) {
@@ -224,24 +108,16 @@ static enum t2t_status write_results(const struct evaluation *evaluation)
             to_stdout = true;
         else
             t2t_report_format_of(path, &format);
-        next = write_report(path, format);
-        if (!status) status = next;
+        add_failure(&status, sentence, write_report(path, format));
     }
-    if (settings.save_logits) {
-        next = save_logits(evaluation);
-        if (!status) status = next;
-    }
-    next = to_stdout ? T2T_OK : write_report("-", (enum report_format)settings.format);
-    return status ? status : next;
+    if (settings.save_logits) add_failure(&status, sentence, save_logits(evaluation));
+    if (!to_stdout) add_failure(&status, sentence, write_report("-", (enum report_format)settings.format));
+    return status ? t2t_fail(status, "%s", sentence) : T2T_OK;
 }
 
 static void report_partial(const struct evaluation *evaluation)
 {
-    ((struct evaluation *)(uintptr_t)evaluation)->signal = t2t_interrupted();
-    if (!evaluation->images)
-        t2t_error("interrupted before the first pictures were done");
-    else if (write_results(evaluation))
-        t2t_error("%s", t2t_last_error());
+    if (write_results(evaluation)) t2t_error("%s", t2t_last_error());
 }
 
 /* Whether the checks of --expect-top1 and --max-drop hold; says why not. */
@@ -328,6 +204,7 @@ static enum t2t_status evaluate(
         .preprocess = &preprocess,
         .argc = report.argc,
         .argv = report.argv};
+    if (!status) status = t2t_eval_check_run(weights, runs.count, evaluation.labelled);
     if (!status) status = open_source(&source, &pictures, tensors, &preprocess, &evaluation);
     if (!status) {
         status = t2t_evaluate(&evaluation, report_partial);
@@ -351,7 +228,7 @@ static enum t2t_status run(size_t operands, char **operand, bool *failed, int *s
     size_t batch;
     struct t2t_model *model = NULL;
     char *weights = NULL;
-    enum t2t_status status = check_options(operands, operand, &batch);
+    enum t2t_status status = t2t_eval_check(operands, operand, &batch);
     if (!status) status = t2t_interrupt_arm();
     if (!status) status = t2t_open_model(&settings.model, &model, &weights);
     if (!status) status = evaluate(model, weights, batch, failed, signal);
@@ -370,9 +247,9 @@ int main(int argc, char **argv)
     for (int i = 0; i < argc && as_given; i++) as_given[i] = argv[i];
     report.argc = as_given ? argc : 0;
     report.argv = as_given;
-    if (t2t_tool_begin(&tool, argc, argv, &operands, &status))
+    if (t2t_tool_begin(&t2t_eval_tool, argc, argv, &operands, &status))
         status = run((size_t)argc - operands, argv + operands, &failed, &signal);
     free(as_given);
-    const int code = t2t_tool_finish(&tool, status);
+    const int code = t2t_tool_finish(&t2t_eval_tool, status);
     return code ? code : signal ? 128 + signal : failed ? T2T_CHECK_FAILED : 0;
 }

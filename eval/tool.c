@@ -1,10 +1,14 @@
 /* The frame of a program: options in, exit code out. */
 #include "eval/tool.h"
 
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "eval/output.h"
 #include "eval/progress.h"
@@ -40,8 +44,19 @@ static void print_help(const struct tool *tool)
     fputs(tool->ending, stdout);
 }
 
+/* A standard stream that is closed would be the next file that is opened; this way reading or writing it fails. */
+static void fill_closed_streams(void)
+{
+    for (int stream = 0; stream <= STDERR_FILENO; stream++)
+        if (fcntl(stream, F_GETFD) < 0 && errno == EBADF) {
+            const int same = open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+            assert(same < 0 || same == stream);
+        }
+}
+
 bool t2t_tool_begin(const struct tool *tool, int argc, char **argv, size_t *operands, enum t2t_status *status)
 {
+    fill_closed_streams();
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is then a write error with a sentence */
     setlocale(LC_CTYPE, "");  /* only to know whether the terminal takes UTF-8; numbers keep their point */
     *status = t2t_options_parse(tool->rows, tool->row_count, argc, argv, operands);
@@ -59,10 +74,12 @@ bool t2t_tool_begin(const struct tool *tool, int argc, char **argv, size_t *oper
 int t2t_tool_finish(const struct tool *tool, enum t2t_status status)
 {
     t2t_progress_end();
+    const bool failed = status != T2T_OK;
+    if (failed) t2t_error("%s", t2t_last_error()); /* before flushing finds another */
     const enum t2t_status written = t2t_output_flush();
-    if (!status) status = written;
+    if (!failed) status = written;
     if (status == T2T_OK) return 0;
-    t2t_error("%s", t2t_last_error());
+    if (!failed) t2t_error("%s", t2t_last_error());
     if (status == T2T_BAD_USAGE) t2t_error("%s --help lists the options", tool->name);
     return (int)status;
 }

@@ -14,9 +14,12 @@
 #include "layers/base/status.h"
 
 enum attention_kind {
-    ATTENTION_EXACT,     /* softmax(scale q k^T) v */
-    ATTENTION_KDEFORMER, /* Zandieh, Han, Daliri, Karbasi, ICML 2023, Algorithm 3 */
-    ATTENTION_MEAN,      /* every query gets the mean of v: the control that shows what attention is worth */
+    ATTENTION_EXACT,        /* softmax(scale q k^T) v */
+    ATTENTION_KDEFORMER,    /* Zandieh, Han, Daliri, Karbasi, ICML 2023, Algorithm 3 */
+    ATTENTION_PERFORMER,    /* Choromanski et al., ICLR 2021: positive orthogonal random features (FAVOR+) */
+    ATTENTION_REFORMER,     /* Kitaev, Kaiser, Levskaya, ICLR 2020: rounds of hashing of shared queries and keys */
+    ATTENTION_SCATTERBRAIN, /* Chen et al., NeurIPS 2021: a local window exactly, low rank elsewhere */
+    ATTENTION_MEAN,         /* every query gets the mean of v: the control that shows what attention is worth */
     ATTENTION_KINDS
 };
 
@@ -25,31 +28,62 @@ struct attention_shape {
     float scale;
 };
 
+/* KDEformer's sampled remainder; layers/kdeformer-sampling.md defines and compares. Published are the zeros. */
+enum kde_sampling {
+    KDE_MULTINOMIAL, /* independent draws with replacement */
+    KDE_SYSTEMATIC   /* equally spaced points along the bucket order, no key twice */
+};
+enum kde_probability {
+    KDE_VALUE,      /* from the rows of v alone */
+    KDE_PILOT,      /* from the softmax of a few queries and v */
+    KDE_UNIFORM,    /* all keys alike */
+    KDE_COLUMN_NORM /* as KDE_PILOT with every query: an oracle at the cost of exact attention, for study */
+};
+
 /* A method and its options; those of other methods are ignored. */
 struct attention_config {
     enum attention_kind kind;
     size_t projections; /* kdeformer: bits of the hash, 1 ... 16 */
-    size_t bucket;      /* kdeformer: keys in a block of the block diagonal */
+    size_t bucket;      /* kdeformer: keys in a block of the block diagonal; reformer: tokens in a chunk */
     size_t samples;     /* kdeformer: sampled keys of the remainder, 0 for none */
+    size_t features;    /* performer; scatterbrain: an even number, half of them drawn */
+    size_t window;      /* scatterbrain: keys that a query sees exactly */
+    size_t rounds;      /* reformer: of hashing */
+    enum kde_sampling sampling;
+    enum kde_probability probability;
+    size_t pilot;         /* kdeformer: queries whose softmax is computed for KDE_PILOT, a multiple of sample_groups */
+    size_t sample_groups; /* kdeformer: 1 (also 0), 2 or 4 groups of buckets, each with samples of its own */
 };
 
 /* Every random choice of one layer. Pointers that the method does not use are NULL. */
 struct attention_draws {
-    const float *projection;        /* kdeformer: [batch, heads, head_dim, projections], standard normal */
-    const uint32_t *sample_uniform; /* kdeformer: [batch, heads, samples], uniform on 32 bits; see kdeformer.md */
-    const int32_t *sample_key;      /* kdeformer: [batch, heads, samples] keys chosen beforehand, instead of ... */
-    const float
-        *sample_probability; /* ... sample_uniform, with the [batch, heads, keys] probabilities they came from */
+    const float *projection;         /* kdeformer: [batch, heads, head_dim, projections], standard normal */
+    const uint32_t *sample_uniform;  /* kdeformer: [batch, heads, sample_groups, samples], uniform on 32 bits; ... */
+                                     /* ... systematic: [batch, heads] */
+    const uint32_t *pilot_uniform;   /* kdeformer: [batch, heads, pilot], those of a sample group together */
+    const int32_t *sample_key;       /* kdeformer: [batch, heads, sample_groups, samples] keys chosen beforehand, ... */
+    const float *sample_probability; /* ... instead, with the [batch, heads, sample_groups, keys] they came from */
+    const float *features; /* performer: [batch, heads, features, head_dim]; scatterbrain: half as many rows */
+    const float *rotation; /* reformer: [batch, heads, rounds, head_dim, buckets / 2], see attention_buckets() */
+};
+
+/* The same as memory to draw into; what has a count of 0 may be NULL. */
+struct attention_draw_memory {
+    float *projection;
+    uint32_t *sample_uniform;
+    float *features, *rotation;
+    uint32_t *pilot_uniform;
 };
 
 /* How many numbers of each kind one (image, head) draws. */
 struct attention_draw_counts {
-    size_t projection, sample_uniform;
+    size_t projection, sample_uniform, pilot_uniform, features, rotation;
 };
 
 struct attention_method {
     enum attention_kind kind;
     const char *name;    /* as on the command line */
+    const char *alias;   /* another name, or NULL */
     const char *summary; /* one line for --help */
     bool random;         /* results depend on the seed */
     /* T2T_BAD_USAGE with a sentence when the options or the shape are beyond the method; NULL: everything fits. */
@@ -60,14 +94,24 @@ struct attention_method {
     double (*macs)(const struct attention_shape *shape, const struct attention_config *config);
 };
 
-/* The row of a kind; of a name (NULL when there is none). */
+/* The row of a kind; of a name or alias (NULL when there is none). */
 const struct attention_method *attention_method(enum attention_kind kind);
 const struct attention_method *attention_method_named(const char *name);
 
-/* Draws everything that one layer needs for a batch, keyed by seed, layer, image and head: fills projection
- * [batch, heads, ...] and sample_uniform [batch, heads, ...] (either may be NULL when its count is 0). */
+/* KDEformer's words for reports and the command line. */
+const char *attention_sampling_name(enum kde_sampling sampling);
+const char *attention_probability_name(enum kde_probability probability);
+
+/* KDEformer's sample groups as a number. */
+size_t attention_sample_groups(const struct attention_config *config);
+
+/* Hash values of a reformer's round: tokens are padded to a multiple of two chunks, and there is one value a chunk. */
+size_t attention_buckets(size_t tokens, size_t bucket);
+
+/* Draws everything that one layer needs for a batch, keyed by seed, layer, image and head. Rows of features are made
+ * orthogonal within runs of head_dim rows, each keeping its length (layers/methods.md). */
 void attention_draw(const struct attention_shape *shape, const struct attention_config *config, uint64_t seed,
-    uint32_t layer, const uint64_t *image_index, size_t batch, float *projection, uint32_t *sample_uniform);
+    uint32_t layer, const uint64_t *image_index, size_t batch, const struct attention_draw_memory *memory);
 
 /* One layer's attention for a batch. Row t of image b of a [batch * tokens, heads * dim] matrix starts at
  * data + (b * tokens + t) * stride; head h begins h * dim further on. q, k, v may be columns of one matrix. */

@@ -150,6 +150,9 @@ static enum t2t_status list_classes(struct listing *listing)
     for (size_t i = 0; i < listing->top.folders.count && !status; i++) {
         const char *name = listing->top.folders.names[i];
         const int32_t label = t2t_class_index(listing->options, name);
+        if (t2t_class_is_ambiguous(listing->options, name))
+            return t2t_fail(
+                T2T_BAD_DATA, "%s/%s: the weights call more than one class by this name", listing->root, name);
         status = label < 0 ? no_such_class(listing, name) : add_class_folder(listing, name, label);
     }
     return status;
@@ -300,6 +303,9 @@ static enum t2t_status open_listing(struct listing *listing, struct t2t_dataset 
     enum t2t_status status = open_root(listing, listing->options->path);
     if (!status) status = find_layout(listing, &layout);
     if (status) return status;
+    if (listing->options->labels && layout->list != list_flat)
+        return t2t_fail(T2T_BAD_USAGE, "%s: its folders say the labels; a list like %s is for one flat folder",
+            listing->root, listing->options->labels);
     note_ignored(listing, &listing->top, "");
     status = layout->list(listing);
     if (status) return status;

@@ -112,6 +112,14 @@ int32_t t2t_class_index(const struct t2t_dataset_options *options, const char *n
     return -1;
 }
 
+bool t2t_class_is_ambiguous(const struct t2t_dataset_options *options, const char *name)
+{
+    size_t count = 0;
+    for (size_t i = 0; options->class_names && i < options->num_classes; i++)
+        count += strcmp(options->class_names[i], name) == 0;
+    return count > 1;
+}
+
 static int32_t from_index(const struct t2t_dataset_options *options, const char *text)
 {
     long number;
@@ -218,6 +226,9 @@ static enum t2t_status assign(const struct t2t_dataset_options *options, const s
         if (named)
             line = bsearch(pictures->names[i], lines->line, lines->count, sizeof *lines->line, compare_name_with_line);
         if (!line) return t2t_fail(T2T_BAD_DATA, "%s: has no label for %s", path, pictures->names[i]);
+        if (kind == NAME && t2t_class_is_ambiguous(options, line->label))
+            return t2t_fail(T2T_BAD_DATA, "%s: line %zu: the weights call more than one class \"%.80s\"", path,
+                line->number, line->label);
         label[i] = kinds[kind].index(options, line->label);
         if (label[i] < 0 || (size_t)label[i] >= options->num_classes)
             return t2t_fail(T2T_BAD_DATA, "%s: line %zu: \"%.80s\" is no %s of a class of this model (it has %zu)",

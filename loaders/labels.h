@@ -2,6 +2,8 @@
 #ifndef T2T_LOADERS_LABELS_H
 #define T2T_LOADERS_LABELS_H
 
+#include <stdbool.h>
+
 #include "loaders/dataset.h"
 #include "loaders/file_list.h"
 
@@ -13,5 +15,8 @@ enum t2t_status t2t_labels_read(
 
 /* Index of a class name, -1: there is none. */
 int32_t t2t_class_index(const struct t2t_dataset_options *options, const char *name);
+
+/* Whether more than one class has this name (ImageNet has two of "crane"): it then says nothing. */
+bool t2t_class_is_ambiguous(const struct t2t_dataset_options *options, const char *name);
 
 #endif

@@ -63,24 +63,30 @@ static void attention(const struct run *run, size_t layer, const struct layer_me
     const size_t width = attended.channels;
     const double begin = now();
     attention_draw(&shape, &plan->layer[layer], plan->seed, (uint32_t)layer, run->image_index + first_image, qkv.batch,
-        memory->projection, memory->sample_uniform);
-    run->ops->attention(
-        run->device, &(struct attention_call){
-                         .shape = shape,
-                         .config = plan->layer[layer],
-                         .draws = {.projection = memory->projection, .sample_uniform = memory->sample_uniform},
-                         .batch = qkv.batch,
-                         .q = qkv.data,
-                         .k = qkv.data + width,
-                         .v = qkv.data + 2 * width,
-                         .q_stride = qkv.stride,
-                         .k_stride = qkv.stride,
-                         .v_stride = qkv.stride,
-                         .out = attended.data,
-                         .out_stride = attended.stride,
-                         .scratch = memory->scratch,
-                     });
+        &memory->draws);
+    const struct attention_call call = {
+        .shape = shape,
+        .config = plan->layer[layer],
+        .draws = {.projection = memory->draws.projection,
+            .sample_uniform = memory->draws.sample_uniform,
+            .pilot_uniform = memory->draws.pilot_uniform,
+            .features = memory->draws.features,
+            .rotation = memory->draws.rotation},
+        .batch = qkv.batch,
+        .q = qkv.data,
+        .k = qkv.data + width,
+        .v = qkv.data + 2 * width,
+        .q_stride = qkv.stride,
+        .k_stride = qkv.stride,
+        .v_stride = qkv.stride,
+        .out = attended.data,
+        .out_stride = attended.stride,
+        .scratch = memory->scratch,
+    };
+    run->ops->attention(run->device, &call);
     run->session->costs.layer[layer].attention_seconds += now() - begin;
+    if (run->session->attention_observer)
+        run->session->attention_observer(run->session->observer_context, layer, first_image, &call);
 }
 
 /* Token_performer's own attention; its product is ordered k, q, v. */

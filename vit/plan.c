@@ -1,6 +1,7 @@
 /* Which attention each layer uses, with the published options as defaults. */
 #include <assert.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "vit/model.h"
@@ -31,18 +32,61 @@ struct attention_shape t2t_layer_shape(const struct t2t_model *model, size_t lay
     };
 }
 
-/* KDEformer's settings for T2T-ViT: the published ones for the tokens-to-token layers. */
-struct attention_config t2t_attention_defaults(const struct t2t_model *model, enum attention_kind kind, size_t layer)
+struct attention_config t2t_kdeformer_published(const struct t2t_model *model, size_t layer)
 {
-    struct attention_config config = {.kind = kind};
+    struct attention_config config = {.kind = ATTENTION_KDEFORMER,
+        .sampling = KDE_MULTINOMIAL,
+        .probability = KDE_VALUE,
+        .pilot = layer == 0 ? 32 : 16, /* should a pilot be asked for */
+        .sample_groups = 1};
     if (layer < 2) {
         config.projections = 7;
         config.bucket = 32;
         config.samples = layer == 0 ? 98 : 24;
-    } else {
+    } else { /* not published: at 197 tokens a setting has to cost less than exact attention to be of use */
         config.projections = 4;
         config.bucket = 16;
         config.samples = t2t_layer_shape(model, layer).head_dim < 16 ? 16 : 32;
+    }
+    return config;
+}
+
+/* The published products less those of the pilot; what pays was measured (layers/kdeformer-sampling.md). */
+static struct attention_config kdeformer_defaults(const struct t2t_model *model, size_t layer)
+{
+    struct attention_config config = t2t_kdeformer_published(model, layer);
+    config.sampling = KDE_SYSTEMATIC;
+    config.probability = KDE_PILOT;
+    config.sample_groups = 4;
+    if (layer < 2) {
+        config.bucket = 16;
+        config.samples = layer == 0 ? 100 : 32;
+    } else {
+        config.samples -= 6;
+    }
+    return config;
+}
+
+/* KDEformer's are found by measurement, the others published, for the tokens-to-token layers. No method was published
+ * with settings for the blocks of T2T-ViT: there, at 197 tokens, a setting has to cost less than exact attention. */
+struct attention_config t2t_attention_defaults(const struct t2t_model *model, enum attention_kind kind, size_t layer)
+{
+    struct attention_config config = {.kind = kind};
+    const bool block = layer >= 2;
+    switch (kind) {
+    case ATTENTION_KDEFORMER: return kdeformer_defaults(model, layer);
+    case ATTENTION_PERFORMER: config.features = 49; break;
+    case ATTENTION_REFORMER:
+        config.bucket = block ? 16 : 49;
+        config.rounds = 2;
+        break;
+    case ATTENTION_SCATTERBRAIN:
+        config.window = block ? 17 : 49;
+        config.features = block ? 24 : 48;
+        break;
+    case ATTENTION_EXACT:
+    case ATTENTION_MEAN:
+    case ATTENTION_KINDS: break;
     }
     return config;
 }

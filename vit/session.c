@@ -89,22 +89,31 @@ static void take_attention_memory(
     struct t2t_session *session, struct layer_memory *memory, size_t first, size_t last, size_t images)
 {
     const struct t2t_config *config = t2t_model_config(session->model);
-    size_t scratch = 0, projection = 0, sample_uniform = 0;
+    struct attention_draw_counts most = {0}; /* of an image */
+    size_t scratch = 0;
     for (size_t p = 0; p < session->plan_count; p++)
         for (size_t layer = first; layer < last; layer++) {
             const struct attention_shape shape = t2t_layer_shape(session->model, layer);
             const struct attention_draw_counts draws = t2t_layer_draws(session, &session->plans[p], layer);
             scratch = larger(scratch,
                 session->ops->attention_scratch(session->device, &shape, &session->plans[p].layer[layer], images));
-            projection = larger(projection, draws.projection * shape.heads);
-            sample_uniform = larger(sample_uniform, draws.sample_uniform * shape.heads);
+            most.projection = larger(most.projection, draws.projection * shape.heads);
+            most.sample_uniform = larger(most.sample_uniform, draws.sample_uniform * shape.heads);
+            most.features = larger(most.features, draws.features * shape.heads);
+            most.rotation = larger(most.rotation, draws.rotation * shape.heads);
+            most.pilot_uniform = larger(most.pilot_uniform, draws.pilot_uniform * shape.heads);
         }
     if (first < TOKEN_LAYERS && config->tokens_type == T2T_TOKENS_PERFORMER)
         scratch = larger(scratch, session->ops->performer_scratch(session->device, t2t_tokens(config, first),
                                       config->token_dim, t2t_performer_features(config), images));
-    memory->scratch = t2t_arena_take(&session->arena, scratch, 1);
-    memory->projection = t2t_arena_take(&session->arena, images * projection, sizeof *memory->projection);
-    memory->sample_uniform = t2t_arena_take(&session->arena, images * sample_uniform, sizeof *memory->sample_uniform);
+    struct t2t_arena *arena = &session->arena;
+    struct attention_draw_memory *draws = &memory->draws;
+    memory->scratch = t2t_arena_take(arena, scratch, 1);
+    draws->projection = t2t_arena_take(arena, images * most.projection, sizeof *draws->projection);
+    draws->sample_uniform = t2t_arena_take(arena, images * most.sample_uniform, sizeof *draws->sample_uniform);
+    draws->features = t2t_arena_take(arena, images * most.features, sizeof *draws->features);
+    draws->rotation = t2t_arena_take(arena, images * most.rotation, sizeof *draws->rotation);
+    draws->pilot_uniform = t2t_arena_take(arena, images * most.pilot_uniform, sizeof *draws->pilot_uniform);
 }
 
 static void plan_token_layer(struct t2t_session *session, size_t layer)
@@ -181,6 +190,7 @@ static enum t2t_status open_session(struct t2t_session *session, const struct t2
         return t2t_fail(T2T_BAD_USAGE, "a session needs a batch of 1 to 65536 images, a plan, at most 4096 threads");
     session->batch = options->batch;
     session->observer = options->observer;
+    session->attention_observer = options->attention_observer;
     session->observer_context = options->observer_context;
     session->ops = &t2t_cpu_ops;
     enum t2t_status status = copy_plans(session, options);

@@ -21,8 +21,7 @@ struct layer_memory {
     struct matrix hidden;   /* [tokens, hidden] */
     struct matrix out;      /* [tokens, width]: of a block, the residual stream itself */
     void *scratch;          /* of attention */
-    float *projection;      /* random draws of one layer */
-    uint32_t *sample_uniform;
+    struct attention_draw_memory draws;
 };
 
 struct t2t_session {
@@ -46,6 +45,7 @@ struct t2t_session {
     struct matrix class_rows; /* [1, embed_dim]: the class tokens, normed */
 
     t2t_observer *observer;
+    t2t_attention_observer *attention_observer;
     void *observer_context;
     struct t2t_costs costs;
 };

@@ -68,8 +68,11 @@ struct t2t_plan {
 
 /* The model as trained: exact attention everywhere (Token_performer layers keep their own performer). */
 void t2t_plan_exact(const struct t2t_model *model, struct t2t_plan *plan);
-/* The published options of a method for one layer of a model. */
+/* The options of a method for one layer of a model unless others are asked for: the published ones, but KDEformer's
+ * samples are drawn better at the same cost (layers/kdeformer-sampling.md). */
 struct attention_config t2t_attention_defaults(const struct t2t_model *model, enum attention_kind kind, size_t layer);
+/* KDEformer as published. */
+struct attention_config t2t_kdeformer_published(const struct t2t_model *model, size_t layer);
 /* Replaces one layer's attention. T2T_BAD_MODEL where an approximation cannot stand (Token_performer has no softmax
  * attention to replace), T2T_BAD_USAGE where the options do not fit the layer. */
 enum t2t_status t2t_plan_set(
@@ -81,13 +84,18 @@ struct attention_shape t2t_layer_shape(const struct t2t_model *model, size_t lay
  * four come a few images at a time: `output` begins with image `first_image` of the batch. */
 typedef void t2t_observer(void *context, const char *stage, size_t first_image, struct matrix output);
 
+/* Called after each softmax attention of layer `layer`, or its replacement, with what it was given and its output; the
+ * call's first image is image `first_image` of the batch. */
+typedef void t2t_attention_observer(void *context, size_t layer, size_t first_image, const struct attention_call *call);
+
 struct t2t_session_options {
-    size_t batch;                 /* most images in one forward, at least 1 */
-    size_t threads;               /* 0: as many as affinity and cgroup allow */
-    const struct t2t_plan *plans; /* copied */
-    size_t plan_count;            /* at least 1; plan 0 is in use after opening */
-    t2t_observer *observer;       /* or NULL */
-    void *observer_context;
+    size_t batch;                               /* most images in one forward, at least 1 */
+    size_t threads;                             /* 0: as many as affinity and cgroup allow */
+    const struct t2t_plan *plans;               /* copied */
+    size_t plan_count;                          /* at least 1; plan 0 is in use after opening */
+    t2t_observer *observer;                     /* or NULL */
+    t2t_attention_observer *attention_observer; /* or NULL */
+    void *observer_context;                     /* of both */
 };
 
 struct t2t_session;

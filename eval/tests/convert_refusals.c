@@ -31,7 +31,7 @@ static void hostile_files(void **state)
     for (; hostile_case(count, &hostile); count++) {
         bytes_save(&hostile.file, run_in);
         bytes_free(&hostile.file);
-        const struct run_result result = RUN("--num-heads", "3", run_in, run_out);
+        const struct result result = RUN("--num-heads", "3", run_in, run_out);
         slowest = result.seconds > slowest ? result.seconds : slowest;
         largest = result.most_bytes > largest ? result.most_bytes : largest;
         if (result.code != 4 || !strstr(result.text, run_in))
@@ -61,9 +61,9 @@ static void full_disk(void **state)
     for (rlim_t bytes = 2000; bytes < 900000; bytes += 56789) { /* what the program says needs room as well */
         limit.rlim_cur = bytes;
         assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-        const struct run_result result = RUN("-f", "--num-heads", "3", "--metadata", "new=1", TINY, run_out);
+        const struct result result = RUN("-f", "--num-heads", "3", "--metadata", "new=1", TINY, run_out);
         setrlimit(RLIMIT_FSIZE, &before);
-        run_expect(&result, 6, "out.safetensors: cannot be written: File too large");
+        command_expect(&result, 6, "out.safetensors: cannot be written: File too large");
         assert_int_equal(run_files_in_folder(), 1);
     }
     EXPECT(0, "equal: 52", "--verify", run_out, TINY);
@@ -82,7 +82,7 @@ static void places_that_take_no_file(void **state)
 /* ---- signals ---- */
 
 /* A large file of zeros that becomes short so many milliseconds after its reader was begun. */
-static struct run_result list_of_a_shrinking_file(long milliseconds)
+static struct result list_of_a_shrinking_file(long milliseconds)
 {
     enum { NUMBERS = 50000000 };
     char header[256];
@@ -100,7 +100,7 @@ static struct run_result list_of_a_shrinking_file(long milliseconds)
         nanosleep(&(const struct timespec){.tv_nsec = milliseconds * 1000000}, NULL);
         _exit(truncate(run_in, 100));
     }
-    const struct run_result result = RUN("--list", run_in);
+    const struct result result = RUN("--list", run_in);
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
     unlink(run_in);
@@ -110,10 +110,10 @@ static struct run_result list_of_a_shrinking_file(long milliseconds)
 static void input_that_shrinks(void **state)
 {
     (void)state;
-    struct run_result result = {.code = 0};
+    struct result result = {.code = 0};
     for (long milliseconds = 160; milliseconds && result.code == 0; milliseconds /= 2)
         result = list_of_a_shrinking_file(milliseconds);
-    run_expect(&result, 4, run_in);
+    command_expect(&result, 4, run_in);
 }
 
 /* The program, stopped after so many microseconds: how it ended. */

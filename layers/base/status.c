@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "layers/base/control_characters.h"
+
 static _Thread_local char message[T2T_MESSAGE_BYTES];
 
 enum t2t_status t2t_fail(enum t2t_status status, const char *format, ...)
@@ -17,8 +19,7 @@ enum t2t_status t2t_fail(enum t2t_status status, const char *format, ...)
     va_end(arguments);
     if (length < 0) fresh[0] = '\0';
     if (length >= (int)sizeof fresh) memcpy(fresh + sizeof fresh - 4, "...", 4);
-    for (char *c = fresh; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+    t2t_hide_controls(fresh);
     memcpy(message, fresh, sizeof message);
     return status;
 }

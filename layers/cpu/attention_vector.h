@@ -1,6 +1,7 @@
 /* The kernels for any vector width: included once by each instruction set's file, which defines before
  *   WIDTH, vec, LEVEL(name), LEVEL_NAME, supported(), vec_load, vec_store, vec_set, vec_fma, vec_add, vec_sub, vec_max,
- *   vec_exp2, vec_keep (holds a value in a register: compilers otherwise fold loads into every use).
+ *   vec_mul, vec_exp2, vec_any_above(a, b) (is a > b in some lane?), vec_quarters (four sums, each over the lanes that are
+ *   equal modulo 4), vec_keep (holds a value in a register: compilers otherwise fold loads into every use).
  * A tile is two vectors wide. Both products of attention are one inner loop: broadcast one operand from where it lies,
  * multiply with two vectors of lanes, six rows at a time, which fills 16 registers.
  */
@@ -14,107 +15,193 @@ enum { LANES = 2 * WIDTH, ROWS = 6, QUAD = 8 };
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* out[r][lanes] = start[r] + sum over t < depth of a[r * row_step + t * depth_step] * b[t][lanes], r < rows <= ROWS;
- * rows is a constant wherever this is called. */
-INLINE void product_rows(
-    const size_t rows, const float *a, size_t row_step, size_t depth_step, size_t depth, const float *b, vec (*out)[2])
+/* out[r][lanes] = start[r] + sum over t < depth of a[r * row_step + t * depth_step] * b[t][lanes]. `halves`, how many of
+ * the tile's two vectors are wanted, and `rows`, at most rows_of(halves), are constants wherever this is called. */
+INLINE void product_rows(const size_t halves, const size_t rows, const float *a, size_t row_step, size_t depth_step,
+    size_t depth, const float *b, vec (*out)[2])
 {
     for (size_t t = 0; t < depth; t++) {
-        vec left = vec_load(b + t * LANES), right = vec_load(b + t * LANES + WIDTH);
-        vec_keep(left);
-        vec_keep(right);
+        vec column[2];
+        for (size_t h = 0; h < halves; h++) {
+            column[h] = vec_load(b + t * LANES + h * WIDTH);
+            vec_keep(column[h]);
+        }
         for (size_t r = 0; r < rows; r++) {
             const vec factor = vec_set(a[r * row_step + t * depth_step]);
-            out[r][0] = vec_fma(factor, left, out[r][0]);
-            out[r][1] = vec_fma(factor, right, out[r][1]);
+            for (size_t h = 0; h < halves; h++) out[r][h] = vec_fma(factor, column[h], out[r][h]);
         }
     }
+}
+
+/* Rows whose sums fill the registers. */
+INLINE size_t rows_of(const size_t halves)
+{
+    return halves == 1 ? 2 * ROWS : ROWS;
 }
 
 /* ---- scores ---- */
 
-INLINE void score_rows(const size_t rows, const struct query_tile *tile, const struct key_run *run, size_t first,
-    float *scores, vec maximum[2])
+INLINE void score_rows(const size_t halves, const size_t rows, const struct query_tile *tile, const struct key_run *run,
+    size_t first, float *scores, vec maximum[2])
 {
-    vec sum[ROWS][2];
+    vec sum[2 * ROWS][2];
     for (size_t r = 0; r < rows; r++) sum[r][0] = sum[r][1] = run->bias ? vec_set(run->bias[first + r]) : vec_set(0);
-    product_rows(rows, run->k + first * run->k_stride, run->k_stride, 1, tile->head_dim, tile->query, sum);
-    for (size_t r = 0; r < rows; r++) {
-        maximum[0] = vec_max(maximum[0], sum[r][0]);
-        maximum[1] = vec_max(maximum[1], sum[r][1]);
-        vec_store(scores + r * LANES, sum[r][0]);
-        vec_store(scores + r * LANES + WIDTH, sum[r][1]);
-    }
+    if (run->lane_bias)
+        for (size_t r = 0; r < rows; r++)
+            for (size_t h = 0; h < halves; h++)
+                sum[r][h] = vec_add(sum[r][h], vec_load(run->lane_bias + (first + r) * LANES + h * WIDTH));
+    product_rows(halves, rows, run->k + first * run->k_stride, run->k_stride, 1, tile->head_dim, tile->query, sum);
+    for (size_t r = 0; r < rows; r++)
+        for (size_t h = 0; h < halves; h++) {
+            maximum[h] = vec_max(maximum[h], sum[r][h]);
+            vec_store(scores + r * LANES + h * WIDTH, sum[r][h]);
+        }
 }
 
-static void score_block(
-    const struct query_tile *tile, const struct key_run *run, size_t first, size_t count, vec maximum[2])
+INLINE void score_block(const size_t halves, const struct query_tile *tile, const struct key_run *run, size_t first,
+    size_t count, float *scores, vec maximum[2])
 {
-    float *scores = tile->scores;
+    const size_t rows = rows_of(halves);
     size_t j = 0;
-    for (; j + ROWS <= count; j += ROWS) score_rows(ROWS, tile, run, first + j, scores + j * LANES, maximum);
-    for (; j + 2 <= count; j += 2) score_rows(2, tile, run, first + j, scores + j * LANES, maximum);
-    if (j < count) score_rows(1, tile, run, first + j, scores + j * LANES, maximum);
+    for (; j + rows <= count; j += rows) score_rows(halves, rows, tile, run, first + j, scores + j * LANES, maximum);
+    for (; j + 2 <= count; j += 2) score_rows(halves, 2, tile, run, first + j, scores + j * LANES, maximum);
+    if (j < count) score_rows(halves, 1, tile, run, first + j, scores + j * LANES, maximum);
+}
+
+static void score(const struct query_tile *tile, const struct key_run *run, float *scores)
+{
+    vec maximum[2] = {vec_set(0), vec_set(0)}; /* not asked for */
+    score_block(2, tile, run, 0, run->keys, scores, maximum);
 }
 
 /* scores = 2^(scores - maximum), added to sum. */
-static void exponentials(float *scores, size_t count, const vec maximum[2], vec sum[2])
+INLINE void exponentials(const size_t halves, float *scores, size_t count, const vec maximum[2], vec sum[2])
 {
-    for (size_t j = 0; j < count; j++, scores += LANES) {
-        const vec left = vec_exp2(vec_sub(vec_load(scores), maximum[0]));
-        const vec right = vec_exp2(vec_sub(vec_load(scores + WIDTH), maximum[1]));
-        vec_store(scores, left);
-        vec_store(scores + WIDTH, right);
-        sum[0] = vec_add(sum[0], left);
-        sum[1] = vec_add(sum[1], right);
-    }
+    for (size_t j = 0; j < count; j++)
+        for (size_t h = 0; h < halves; h++) {
+            float *half = scores + j * LANES + h * WIDTH;
+            const vec power = vec_exp2(vec_sub(vec_load(half), maximum[h]));
+            vec_store(half, power);
+            sum[h] = vec_add(sum[h], power);
+        }
 }
 
 /* ---- values ---- */
 
-INLINE void value_rows(const size_t rows, const struct query_tile *tile, const float *v, size_t v_stride, size_t count,
-    size_t column, const vec rescale[2])
+INLINE void value_rows(const size_t halves, const size_t rows, const struct query_tile *tile, const float *v,
+    size_t v_stride, size_t count, size_t column, const vec rescale[2])
 {
-    vec sum[ROWS][2];
+    vec sum[2 * ROWS][2];
     for (size_t r = 0; r < rows; r++) sum[r][0] = sum[r][1] = vec_set(0);
-    product_rows(rows, v + column, 1, v_stride, count, tile->scores, sum);
-    for (size_t r = 0; r < rows; r++) {
-        float *value = tile->value + (column + r) * LANES;
-        vec_store(value, vec_fma(vec_load(value), rescale[0], sum[r][0]));
-        vec_store(value + WIDTH, vec_fma(vec_load(value + WIDTH), rescale[1], sum[r][1]));
+    product_rows(halves, rows, v + column, 1, v_stride, count, tile->scores, sum);
+    for (size_t r = 0; r < rows; r++)
+        for (size_t h = 0; h < halves; h++) {
+            float *value = tile->value + (column + r) * LANES + h * WIDTH;
+            vec_store(value, vec_fma(vec_load(value), rescale[h], sum[r][h]));
+        }
+}
+
+INLINE void value_block(const size_t halves, const struct query_tile *tile, const float *v, size_t v_stride,
+    size_t count, const vec rescale[2])
+{
+    const size_t rows = rows_of(halves);
+    size_t c = 0;
+    for (; c + rows <= tile->value_dim; c += rows) value_rows(halves, rows, tile, v, v_stride, count, c, rescale);
+    for (; c + 4 <= tile->value_dim; c += 4) value_rows(halves, 4, tile, v, v_stride, count, c, rescale);
+    for (; c < tile->value_dim; c++) value_rows(halves, 1, tile, v, v_stride, count, c, rescale);
+}
+
+/* Raises the tile's maximum and adds `count` keys whose weights, of that maximum, are in tile->scores and sum to `sum`. */
+INLINE void take_block(const size_t halves, const struct query_tile *tile, const float *v, size_t v_stride,
+    size_t count, const vec maximum[2], const vec sum[2])
+{
+    vec rescale[2];
+    for (size_t h = 0; h < halves; h++) {
+        rescale[h] = vec_exp2(vec_sub(vec_load(tile->maximum + h * WIDTH), maximum[h]));
+        vec_store(tile->maximum + h * WIDTH, maximum[h]);
+        vec_store(tile->sum + h * WIDTH, vec_fma(vec_load(tile->sum + h * WIDTH), rescale[h], sum[h]));
+    }
+    value_block(halves, tile, v, v_stride, count, rescale);
+}
+
+INLINE void attend_halves(const size_t halves, const struct query_tile *tile, const struct key_run *run)
+{
+    for (size_t first = 0; first < run->keys; first += T2T_KEY_BLOCK) {
+        const size_t count = run->keys - first < T2T_KEY_BLOCK ? run->keys - first : T2T_KEY_BLOCK;
+        vec maximum[2], sum[2] = {vec_set(0), vec_set(0)};
+        for (size_t h = 0; h < halves; h++) maximum[h] = vec_load(tile->maximum + h * WIDTH);
+        score_block(halves, tile, run, first, count, tile->scores, maximum);
+        exponentials(halves, tile->scores, count, maximum, sum);
+        take_block(halves, tile, run->v + first * run->v_stride, run->v_stride, count, maximum, sum);
     }
 }
 
-static void value_block(
-    const struct query_tile *tile, const struct key_run *run, size_t first, size_t count, const vec rescale[2])
+static void attend_all(const struct query_tile *tile, const struct key_run *run)
 {
-    const float *v = run->v + first * run->v_stride;
-    size_t c = 0;
-    for (; c + ROWS <= tile->value_dim; c += ROWS) value_rows(ROWS, tile, v, run->v_stride, count, c, rescale);
-    if (c + 4 <= tile->value_dim) {
-        value_rows(4, tile, v, run->v_stride, count, c, rescale);
-        c += 4;
-    }
-    for (; c < tile->value_dim; c++) value_rows(1, tile, v, run->v_stride, count, c, rescale);
+    attend_halves(2, tile, run);
+}
+
+static void attend_narrow(const struct query_tile *tile, const struct key_run *run)
+{
+    attend_halves(1, tile, run);
 }
 
 static void attend(const struct query_tile *tile, const struct key_run *run)
 {
+    (run->narrow ? attend_narrow : attend_all)(tile, run);
+}
+
+/* ---- weights that are sums over features ---- */
+
+/* The half of a tile that sees nothing of a key needs none of its exponentials. */
+INLINE bool all_hidden(const float *lane_bias)
+{
+    return !vec_any_above(vec_load(lane_bias), vec_set(T2T_HIDDEN));
+}
+
+INLINE vec largest_feature(const struct feature_run *run, const float *key, size_t half, vec maximum)
+{
+    const float *query = run->query + half * WIDTH;
+    for (size_t f = 0; f < run->features; f++)
+        maximum = vec_max(maximum, vec_add(vec_load(query + f * LANES), vec_set(key[f])));
+    return maximum;
+}
+
+/* Sum of 2^(query + key - maximum). */
+INLINE vec sum_features(const struct feature_run *run, const float *key, size_t half, vec maximum)
+{
+    const float *query = run->query + half * WIDTH;
+    vec sum = vec_set(0);
+    for (size_t f = 0; f < run->features; f++)
+        sum = vec_add(sum, vec_exp2(vec_sub(vec_add(vec_load(query + f * LANES), vec_set(key[f])), maximum)));
+    return sum;
+}
+
+static void attend_features(const struct query_tile *tile, const struct feature_run *run)
+{
     for (size_t first = 0; first < run->keys; first += T2T_KEY_BLOCK) {
         const size_t count = run->keys - first < T2T_KEY_BLOCK ? run->keys - first : T2T_KEY_BLOCK;
-        vec maximum[2], rescale[2], sum[2];
+        const float *key = run->key + first * run->features, *hidden = run->lane_bias + first * LANES;
+        vec maximum[2], sum[2] = {vec_set(0), vec_set(0)};
         for (size_t h = 0; h < 2; h++) {
             maximum[h] = vec_load(tile->maximum + h * WIDTH);
-            sum[h] = vec_set(0);
+            for (size_t j = 0; j < count; j++) {
+                const float *bias = hidden + j * LANES + h * WIDTH;
+                if (all_hidden(bias)) continue;
+                const vec largest = largest_feature(run, key + j * run->features, h, vec_set(2 * T2T_HIDDEN));
+                maximum[h] = vec_max(maximum[h], vec_add(largest, vec_load(bias)));
+            }
+            for (size_t j = 0; j < count; j++) {
+                const float *bias = hidden + j * LANES + h * WIDTH;
+                vec weight = vec_set(0);
+                if (!all_hidden(bias)) /* a hidden lane's shift is huge, also where its maximum is T2T_HIDDEN */
+                    weight = sum_features(run, key + j * run->features, h,
+                        vec_sub(vec_max(maximum[h], vec_set(T2T_HIDDEN / 2)), vec_load(bias)));
+                vec_store(tile->scores + j * LANES + h * WIDTH, weight);
+                sum[h] = vec_add(sum[h], weight);
+            }
         }
-        score_block(tile, run, first, count, maximum);
-        exponentials(tile->scores, count, maximum, sum);
-        for (size_t h = 0; h < 2; h++) {
-            rescale[h] = vec_exp2(vec_sub(vec_load(tile->maximum + h * WIDTH), maximum[h]));
-            vec_store(tile->maximum + h * WIDTH, maximum[h]);
-            vec_store(tile->sum + h * WIDTH, vec_fma(vec_load(tile->sum + h * WIDTH), rescale[h], sum[h]));
-        }
-        value_block(tile, run, first, count, rescale);
+        take_block(2, tile, run->v + first * run->v_stride, run->v_stride, count, maximum, sum);
     }
 }
 
@@ -172,95 +259,7 @@ static void store_values(const struct query_tile *tile, float *const *rows, size
         for (size_t i = 0; i < count; i++) rows[i][c] = tile->value[c * LANES + i] / tile->sum[i];
 }
 
-/* ---- KDEformer's hash and row norms: always eight floats wide ---- */
-
-enum { TOGETHER = 6 };
-
-/* Eight bits' products of `rows` rows; projection [dim, 8]. */
-INLINE void hash_rows(const size_t rows, const float *x, size_t stride, size_t dim, const float *projection,
-    unsigned shift, uint16_t *code)
-{
-    __m256 sum[TOGETHER];
-    for (size_t r = 0; r < rows; r++) sum[r] = _mm256_setzero_ps();
-    for (size_t c = 0; c < dim; c++) {
-        const __m256 column = _mm256_loadu_ps(projection + c * QUAD);
-        for (size_t r = 0; r < rows; r++) sum[r] = _mm256_fmadd_ps(_mm256_set1_ps(x[r * stride + c]), column, sum[r]);
-    }
-    for (size_t r = 0; r < rows; r++) {
-        const int positive = _mm256_movemask_ps(_mm256_cmp_ps(sum[r], _mm256_setzero_ps(), _CMP_GT_OQ));
-        code[r] = (uint16_t)(code[r] | (unsigned)positive << shift);
-    }
-}
-
-static void sign_hash(
-    const float *x, size_t stride, size_t rows, size_t dim, const float *projection, size_t bits, uint16_t *code)
-{
-    enum { MOST_DIM = 256 };
-    float padded[MOST_DIM * QUAD];
-    memset(code, 0, rows * sizeof *code);
-    if (dim > MOST_DIM) { /* wider heads than any model has: as plain C does it */
-        for (size_t row = 0; row < rows; row++)
-            for (size_t b = 0; b < bits; b++) {
-                float dot = 0;
-                for (size_t c = 0; c < dim; c++) dot += x[row * stride + c] * projection[c * bits + b];
-                code[row] = (uint16_t)(code[row] | (dot > 0) << b);
-            }
-        return;
-    }
-    for (size_t begin = 0; begin < bits; begin += QUAD) {
-        for (size_t c = 0; c < dim; c++)
-            for (size_t b = 0; b < QUAD; b++)
-                padded[c * QUAD + b] = begin + b < bits ? projection[c * bits + begin + b] : 0;
-        size_t row = 0;
-        for (; row + TOGETHER <= rows; row += TOGETHER)
-            hash_rows(TOGETHER, x + row * stride, stride, dim, padded, (unsigned)begin, code + row);
-        for (; row < rows; row++) hash_rows(1, x + row * stride, stride, dim, padded, (unsigned)begin, code + row);
-    }
-}
-
-INLINE float sum_of(__m256 x)
-{
-    __m128 half = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
-    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
-    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
-}
-
-/* v . x */
-INLINE float dot_product(const float *v, const float *x, size_t dim)
-{
-    __m256 even = _mm256_setzero_ps(), odd = _mm256_setzero_ps();
-    size_t c = 0;
-    for (; c + 2 * QUAD <= dim; c += 2 * QUAD) {
-        even = _mm256_fmadd_ps(_mm256_loadu_ps(v + c), _mm256_loadu_ps(x + c), even);
-        odd = _mm256_fmadd_ps(_mm256_loadu_ps(v + c + QUAD), _mm256_loadu_ps(x + c + QUAD), odd);
-    }
-    float dot = sum_of(_mm256_add_ps(even, odd));
-    for (; c < dim; c++) dot += v[c] * x[c];
-    return dot;
-}
-
-static void gram_times(const float *v, size_t stride, size_t rows, size_t dim, const float *x, float *run, double *out)
-{
-    for (size_t first = 0; first < rows; first += T2T_KEY_BLOCK) {
-        const size_t end = first + T2T_KEY_BLOCK < rows ? first + T2T_KEY_BLOCK : rows;
-        memset(run, 0, (dim + 1) * sizeof *run);
-        for (size_t row = first; row < end; row++) {
-            const float *w = v + row * stride, dot = dot_product(w, x, dim) + x[dim];
-            const __m256 factor = _mm256_set1_ps(dot);
-            size_t c = 0;
-            for (; c + QUAD <= dim; c += QUAD)
-                _mm256_storeu_ps(run + c, _mm256_fmadd_ps(factor, _mm256_loadu_ps(w + c), _mm256_loadu_ps(run + c)));
-            for (; c < dim; c++) run[c] += dot * w[c];
-            run[dim] += dot;
-        }
-        for (size_t c = 0; c <= dim; c++) out[c] += (double)run[c];
-    }
-}
-
-static void row_norms(const float *v, size_t stride, size_t rows, size_t dim, float *norm)
-{
-    for (size_t row = 0; row < rows; row++) norm[row] = sqrtf(1 + dot_product(v + row * stride, v + row * stride, dim));
-}
+#include "layers/cpu/kde_vector.h"
 
 const struct attention_kernels LEVEL(t2t_kernels);
 const struct attention_kernels LEVEL(t2t_kernels) = {
@@ -269,8 +268,12 @@ const struct attention_kernels LEVEL(t2t_kernels) = {
     .lanes = LANES,
     .load_queries = load_queries,
     .attend = attend,
+    .score = score,
+    .attend_features = attend_features,
+    .column_squares = column_squares,
     .store_values = store_values,
     .sign_hash = sign_hash,
     .gram_times = gram_times,
     .row_norms = row_norms,
+    .row_distances = row_distances,
 };

@@ -10,6 +10,9 @@
 static void (*const implementations[ATTENTION_KINDS])(const struct cpu_attention *, struct t2t_arena *) = {
     [ATTENTION_EXACT] = t2t_exact_attention,
     [ATTENTION_KDEFORMER] = t2t_kde_attention,
+    [ATTENTION_PERFORMER] = t2t_favor_attention,
+    [ATTENTION_REFORMER] = t2t_reformer_attention,
+    [ATTENTION_SCATTERBRAIN] = t2t_scatterbrain_attention,
     [ATTENTION_MEAN] = t2t_mean_attention,
 };
 
@@ -49,6 +52,18 @@ size_t t2t_this_thread(void)
     return (size_t)omp_get_thread_num();
 }
 
+double t2t_squares(const float *x, size_t dim)
+{
+    enum { PARTS = 8 }; /* sums that do not wait for each other */
+    double part[PARTS] = {0}, sum = 0;
+    size_t c = 0;
+    for (; c + PARTS <= dim; c += PARTS)
+        for (size_t i = 0; i < PARTS; i++) part[i] += (double)x[c + i] * (double)x[c + i];
+    for (; c < dim; c++) sum += (double)x[c] * (double)x[c];
+    for (size_t i = 0; i < PARTS; i++) sum += part[i];
+    return sum;
+}
+
 struct query_tile t2t_take_tile(
     struct t2t_arena *arena, const struct attention_kernels *kernels, const struct attention_shape *shape)
 {
@@ -70,4 +85,53 @@ void t2t_begin_tile(const struct attention_kernels *kernels, const struct query_
     for (size_t i = 0; i < kernels->lanes; i++) tile->maximum[i] = -INFINITY;
     memset(tile->sum, 0, kernels->lanes * sizeof *tile->sum);
     memset(tile->value, 0, tile->value_dim * kernels->lanes * sizeof *tile->value);
+}
+
+static size_t unit_count(const struct cpu_attention *attention)
+{
+    return attention->call->batch * attention->call->shape.heads;
+}
+
+size_t t2t_units_at_a_time(const struct cpu_attention *attention)
+{
+    const size_t units = unit_count(attention);
+    return units < attention->threads ? units : attention->threads;
+}
+
+static void run_whole_units(
+    const struct cpu_attention *attention, const struct unit_step *steps, size_t count, const void *method)
+{
+    const size_t units = unit_count(attention);
+#pragma omp parallel for num_threads((int)attention->threads) schedule(dynamic)
+    for (size_t unit = 0; unit < units; unit++) {
+        const struct task_place place = {.unit = unit, .memory = t2t_this_thread(), .thread = t2t_this_thread()};
+        for (size_t step = 0; step < count; step++)
+            for (size_t task = 0; task < steps[step].count; task++)
+                steps[step].run(method, place, steps[step].first + task);
+    }
+}
+
+static void run_shared_units(
+    const struct cpu_attention *attention, const struct unit_step *steps, size_t count, const void *method)
+{
+    const size_t units = unit_count(attention);
+#pragma omp parallel num_threads((int)attention->threads)
+    for (size_t step = 0; step < count; step++) {
+        const size_t tasks = units * steps[step].count;
+#pragma omp for schedule(dynamic)
+        for (size_t i = 0; i < tasks; i++) {
+            const size_t unit = i / steps[step].count;
+            const struct task_place place = {.unit = unit, .memory = unit, .thread = t2t_this_thread()};
+            steps[step].run(method, place, steps[step].first + i % steps[step].count);
+        }
+    }
+}
+
+void t2t_run_units(
+    const struct cpu_attention *attention, const struct unit_step *steps, size_t count, const void *method)
+{
+    if (unit_count(attention) < attention->threads)
+        run_shared_units(attention, steps, count, method);
+    else
+        run_whole_units(attention, steps, count, method);
 }

@@ -31,6 +31,9 @@ struct head_view t2t_head_view(const struct attention_call *call, size_t unit);
 /* Index of the calling thread in its team. */
 size_t t2t_this_thread(void);
 
+/* |x|^2 */
+double t2t_squares(const float *x, size_t dim);
+
 /* One tile's memory. */
 struct query_tile t2t_take_tile(
     struct t2t_arena *arena, const struct attention_kernels *kernels, const struct attention_shape *shape);
@@ -38,9 +41,32 @@ struct query_tile t2t_take_tile(
 void t2t_begin_tile(const struct attention_kernels *kernels, const struct query_tile *tile, const float *const *rows,
     size_t count, float scale);
 
-/* exact_attention.c, kde_attention.c, mean_attention.c. With an arena that only measures they return after taking. */
+/* Where a task of a step runs: its (image, head), that one's memory (there are as many as run at a time, see
+ * t2t_units_at_a_time()), and its thread. */
+struct task_place {
+    size_t unit, memory, thread;
+};
+
+/* A step of a method: tasks first ... first + count - 1 of each unit, which may run in any order and at once. */
+struct unit_step {
+    size_t count;
+    void (*run)(const void *method, struct task_place place, size_t task);
+    size_t first;
+};
+
+size_t t2t_units_at_a_time(const struct cpu_attention *attention);
+
+/* Runs the steps of all units one after another. A thread takes whole units, whose data then stay in its cache; where
+ * there are fewer units than threads, they share each step's tasks. The tasks are the same in both. */
+void t2t_run_units(
+    const struct cpu_attention *attention, const struct unit_step *steps, size_t count, const void *method);
+
+/* A method a file. With an arena that only measures they return after taking. */
 void t2t_exact_attention(const struct cpu_attention *attention, struct t2t_arena *arena);
 void t2t_kde_attention(const struct cpu_attention *attention, struct t2t_arena *arena);
+void t2t_favor_attention(const struct cpu_attention *attention, struct t2t_arena *arena);
+void t2t_reformer_attention(const struct cpu_attention *attention, struct t2t_arena *arena);
+void t2t_scatterbrain_attention(const struct cpu_attention *attention, struct t2t_arena *arena);
 void t2t_mean_attention(const struct cpu_attention *attention, struct t2t_arena *arena);
 
 #endif

@@ -31,12 +31,15 @@ static void attend_group(
             call->shape.scale);
     for (size_t key = 0; key < call->shape.keys; key += T2T_KEY_BLOCK) {
         const size_t rest = call->shape.keys - key;
-        const struct key_run run = {.k = head.k + key * call->k_stride,
+        struct key_run run = {.k = head.k + key * call->k_stride,
             .v = head.v + key * call->v_stride,
             .k_stride = call->k_stride,
             .v_stride = call->v_stride,
             .keys = rest < T2T_KEY_BLOCK ? rest : T2T_KEY_BLOCK};
-        for (size_t t = 0; t < tile_count; t++) kernels->attend(&tiles[t], &run);
+        for (size_t t = 0; t < tile_count; t++) {
+            run.narrow = count - t * lanes <= lanes / 2;
+            kernels->attend(&tiles[t], &run);
+        }
     }
     for (size_t t = 0; t < tile_count; t++)
         kernels->store_values(&tiles[t], out + t * lanes, count - t * lanes < lanes ? count - t * lanes : lanes);

@@ -14,7 +14,7 @@
 #include "layers/base/status.h"
 
 /* KEY_BLOCK keys are scored before their values are added: scores [KEY_BLOCK, lanes] stay in the first cache. */
-enum { T2T_KEY_BLOCK = 112, T2T_MAX_LANES = 32, T2T_MAX_BITS = 16 };
+enum { T2T_KEY_BLOCK = 112, T2T_MAX_LANES = 32, T2T_MAX_BITS = 16, T2T_QUARTERS = 4 };
 
 /* The running softmax of one tile of queries. */
 struct query_tile {
@@ -30,7 +30,22 @@ struct query_tile {
 struct key_run {
     const float *k, *v; /* rows k + i * k_stride, v + i * v_stride */
     size_t k_stride, v_stride, keys;
-    const float *bias; /* [keys] added to the scores (base 2), or NULL */
+    const float *bias;      /* [keys] added to the scores (base 2), or NULL */
+    const float *lane_bias; /* [keys, lanes] added too, or NULL */
+    bool narrow;            /* the second half of the lanes is idle: what is there afterwards has no meaning */
+};
+
+/* A lane_bias that takes a key from a query: no score reaches this far, and it is finite. */
+#define T2T_HIDDEN (-1e30F)
+
+/* Keys whose weight for a query is a sum over features: of 2^(query[f][lane] + key[j][f]). */
+struct feature_run {
+    size_t features;
+    const float *query; /* [features, lanes] */
+    const float *key;   /* [keys, features] */
+    const float *v;     /* rows v + j * v_stride */
+    size_t v_stride, keys;
+    const float *lane_bias; /* [keys, lanes]: 0 or T2T_HIDDEN */
 };
 
 struct attention_kernels {
@@ -41,6 +56,15 @@ struct attention_kernels {
     void (*load_queries)(const float *const *rows, size_t count, size_t head_dim, float factor, float *query);
     /* Takes keys into the running softmax. */
     void (*attend)(const struct query_tile *tile, const struct key_run *run);
+    /* scores[j * lanes + i] = bias of key j and lane i + k_j . query i: what attend() takes the softmax of. */
+    void (*score)(const struct query_tile *tile, const struct key_run *run, float *scores);
+    /* attend() with weights that are sums over features. The tile's maximum must be finite. */
+    void (*attend_features)(const struct query_tile *tile, const struct feature_run *run);
+    /* With a[j][i] = the softmax over keys j of the scores of query i:
+     * squares[j * QUARTERS + r] += sum of a[j][i]^2 over the lanes i with i mod QUARTERS = r and used[i].
+     * scores [keys, lanes] is scratch. */
+    void (*column_squares)(
+        const struct query_tile *tile, const struct key_run *run, const bool *used, float *scores, float *squares);
     /* rows[i][c] = value[c * lanes + i] / sum[i] for i < count. */
     void (*store_values)(const struct query_tile *tile, float *const *rows, size_t count);
     /* code[i] = sum over b of 2^b (x_i . projection[:, b] > 0); x row i at x + i * stride, projection [dim, bits]. */
@@ -51,6 +75,8 @@ struct attention_kernels {
     void (*gram_times)(const float *v, size_t stride, size_t rows, size_t dim, const float *x, float *run, double *out);
     /* norm[i] = |w_i|. */
     void (*row_norms)(const float *v, size_t stride, size_t rows, size_t dim, float *norm);
+    /* distance[i] = |v_i - centre|, centre [dim]. */
+    void (*row_distances)(const float *v, size_t stride, size_t rows, size_t dim, const float *centre, float *distance);
 };
 
 /* All sets, the best first, then NULL. */

@@ -17,6 +17,9 @@ typedef __m256 vec;
 #define vec_add _mm256_add_ps
 #define vec_sub _mm256_sub_ps
 #define vec_max _mm256_max_ps
+#define vec_any_above(a, b) (_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)) != 0)
+#define vec_mul _mm256_mul_ps
+#define vec_quarters(v) _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1))
 #define vec_keep(v) __asm__("" : "+x"(v))
 
 /* 2^x for x <= 0, to three units in the last place: a polynomial for the fraction in [-1/2, 1/2] (Taylor's, whose

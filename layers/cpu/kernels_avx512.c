@@ -17,6 +17,11 @@ typedef __m512 vec;
 #define vec_add _mm512_add_ps
 #define vec_sub _mm512_sub_ps
 #define vec_max _mm512_max_ps
+#define vec_any_above(a, b) (_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0)
+#define vec_mul _mm512_mul_ps
+#define vec_quarters(v)                                                                                                \
+    _mm_add_ps(_mm_add_ps(_mm512_castps512_ps128(v), _mm512_extractf32x4_ps(v, 1)),                                    \
+        _mm_add_ps(_mm512_extractf32x4_ps(v, 2), _mm512_extractf32x4_ps(v, 3)))
 #define vec_keep(v) __asm__("" : "+v"(v))
 
 /* 2^x for x <= 0: as with AVX2, but scaling by the whole part is one instruction and reaches 0. */

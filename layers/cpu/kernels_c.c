@@ -18,51 +18,123 @@ static void load_queries(const float *const *rows, size_t count, size_t head_dim
         for (size_t c = 0; c < head_dim; c++) query[c * LANES + i] = factor * rows[i][c];
 }
 
-/* scores[j][i] = bias[j] + k_j . q_i */
-static void score(const struct query_tile *tile, const struct key_run *run, size_t first, size_t count)
+static void score(const struct query_tile *tile, const struct key_run *run, float *restrict scores)
 {
-    for (size_t j = 0; j < count; j++) {
-        const float *k = run->k + (first + j) * run->k_stride;
-        float *restrict scores = tile->scores + j * LANES;
-        for (size_t i = 0; i < LANES; i++) scores[i] = run->bias ? run->bias[first + j] : 0;
+    for (size_t j = 0; j < run->keys; j++, scores += LANES) {
+        const float *k = run->k + j * run->k_stride;
+        for (size_t i = 0; i < LANES; i++) scores[i] = run->bias ? run->bias[j] : 0;
+        for (size_t i = 0; i < LANES && run->lane_bias; i++) scores[i] += run->lane_bias[j * LANES + i];
         for (size_t c = 0; c < tile->head_dim; c++)
             for (size_t i = 0; i < LANES; i++) scores[i] += k[c] * tile->query[c * LANES + i];
     }
 }
 
-static void attend_block(const struct query_tile *tile, const struct key_run *run, size_t first, size_t count)
+static void column_squares(
+    const struct query_tile *tile, const struct key_run *run, const bool *used, float *scores, float *squares)
 {
-    float *restrict scores = tile->scores;
-    float rescale[LANES], sum[LANES] = {0};
-    score(tile, run, first, count);
-    for (size_t i = 0; i < LANES; i++) {
-        float maximum = tile->maximum[i];
-        for (size_t j = 0; j < count; j++)
-            if (scores[j * LANES + i] > maximum) maximum = scores[j * LANES + i];
-        rescale[i] = exp2f(tile->maximum[i] - maximum);
-        tile->maximum[i] = maximum;
-    }
-    for (size_t j = 0; j < count; j++)
+    const size_t keys = run->keys;
+    score(tile, run, scores);
+    float maximum[LANES], sum[LANES] = {0}, weight[LANES];
+    for (size_t i = 0; i < LANES; i++) maximum[i] = -INFINITY;
+    for (size_t j = 0; j < keys; j++)
+        for (size_t i = 0; i < LANES; i++)
+            if (scores[j * LANES + i] > maximum[i]) maximum[i] = scores[j * LANES + i];
+    for (size_t j = 0; j < keys; j++)
         for (size_t i = 0; i < LANES; i++) {
-            scores[j * LANES + i] = exp2f(scores[j * LANES + i] - tile->maximum[i]);
+            scores[j * LANES + i] = exp2f(scores[j * LANES + i] - maximum[i]);
             sum[i] += scores[j * LANES + i];
         }
-    for (size_t i = 0; i < LANES; i++) tile->sum[i] = tile->sum[i] * rescale[i] + sum[i];
+    for (size_t i = 0; i < LANES; i++) weight[i] = used[i] ? 1 / sum[i] : 0;
+    for (size_t j = 0; j < keys; j++)
+        for (size_t i = 0; i < LANES; i++) {
+            const float a = scores[j * LANES + i] * weight[i];
+            squares[j * T2T_QUARTERS + i % T2T_QUARTERS] += a * a;
+        }
+}
+
+/* Raises a tile's maximum to `maximum` and shrinks its sums accordingly. */
+static void raise_maximum(const struct query_tile *tile, const float maximum[LANES])
+{
+    float rescale[LANES];
+    for (size_t i = 0; i < LANES; i++) {
+        rescale[i] = exp2f(tile->maximum[i] - maximum[i]);
+        tile->maximum[i] = maximum[i];
+        tile->sum[i] *= rescale[i];
+    }
+    for (size_t c = 0; c < tile->value_dim; c++)
+        for (size_t i = 0; i < LANES; i++) tile->value[c * LANES + i] *= rescale[i];
+}
+
+/* Adds keys whose weights are in tile->scores. */
+static void add_values(const struct query_tile *tile, const float *v, size_t v_stride, size_t count)
+{
+    const float *restrict weight = tile->scores;
+    float sum[LANES] = {0};
+    for (size_t j = 0; j < count; j++)
+        for (size_t i = 0; i < LANES; i++) sum[i] += weight[j * LANES + i];
+    for (size_t i = 0; i < LANES; i++) tile->sum[i] += sum[i];
     for (size_t c = 0; c < tile->value_dim; c++) {
         float added[LANES] = {0};
-        for (size_t j = 0; j < count; j++) {
-            const float v = run->v[(first + j) * run->v_stride + c];
-            for (size_t i = 0; i < LANES; i++) added[i] += v * scores[j * LANES + i];
-        }
-        float *restrict value = tile->value + c * LANES;
-        for (size_t i = 0; i < LANES; i++) value[i] = value[i] * rescale[i] + added[i];
+        for (size_t j = 0; j < count; j++)
+            for (size_t i = 0; i < LANES; i++) added[i] += v[j * v_stride + c] * weight[j * LANES + i];
+        for (size_t i = 0; i < LANES; i++) tile->value[c * LANES + i] += added[i];
     }
+}
+
+static void attend_block(const struct query_tile *tile, const struct key_run *run, size_t first, size_t count)
+{
+    const struct key_run block = {.k = run->k + first * run->k_stride,
+        .k_stride = run->k_stride,
+        .keys = count,
+        .bias = run->bias ? run->bias + first : NULL,
+        .lane_bias = run->lane_bias ? run->lane_bias + first * LANES : NULL};
+    float *restrict scores = tile->scores;
+    float maximum[LANES];
+    score(tile, &block, scores);
+    for (size_t i = 0; i < LANES; i++) {
+        maximum[i] = tile->maximum[i];
+        for (size_t j = 0; j < count; j++)
+            if (scores[j * LANES + i] > maximum[i]) maximum[i] = scores[j * LANES + i];
+    }
+    raise_maximum(tile, maximum);
+    for (size_t j = 0; j < count; j++)
+        for (size_t i = 0; i < LANES; i++) scores[j * LANES + i] = exp2f(scores[j * LANES + i] - maximum[i]);
+    add_values(tile, run->v + first * run->v_stride, run->v_stride, count);
 }
 
 static void attend(const struct query_tile *tile, const struct key_run *run)
 {
     for (size_t first = 0; first < run->keys; first += T2T_KEY_BLOCK)
         attend_block(tile, run, first, run->keys - first < T2T_KEY_BLOCK ? run->keys - first : T2T_KEY_BLOCK);
+}
+
+static void attend_features_block(
+    const struct query_tile *tile, const struct feature_run *run, size_t first, size_t count)
+{
+    const float *key = run->key + first * run->features, *hidden = run->lane_bias + first * LANES;
+    float maximum[LANES];
+    memcpy(maximum, tile->maximum, sizeof maximum);
+    for (size_t j = 0; j < count; j++)
+        for (size_t f = 0; f < run->features; f++)
+            for (size_t i = 0; i < LANES; i++) {
+                const float score = run->query[f * LANES + i] + key[j * run->features + f];
+                if (hidden[j * LANES + i] > T2T_HIDDEN && score > maximum[i]) maximum[i] = score;
+            }
+    raise_maximum(tile, maximum);
+    memset(tile->scores, 0, count * LANES * sizeof *tile->scores);
+    for (size_t j = 0; j < count; j++)
+        for (size_t f = 0; f < run->features; f++)
+            for (size_t i = 0; i < LANES; i++) {
+                const float score = run->query[f * LANES + i] + key[j * run->features + f];
+                if (hidden[j * LANES + i] > T2T_HIDDEN) tile->scores[j * LANES + i] += exp2f(score - maximum[i]);
+            }
+    add_values(tile, run->v + first * run->v_stride, run->v_stride, count);
+}
+
+static void attend_features(const struct query_tile *tile, const struct feature_run *run)
+{
+    for (size_t first = 0; first < run->keys; first += T2T_KEY_BLOCK)
+        attend_features_block(tile, run, first, run->keys - first < T2T_KEY_BLOCK ? run->keys - first : T2T_KEY_BLOCK);
 }
 
 static void store_values(const struct query_tile *tile, float *const *rows, size_t count)
@@ -107,14 +179,30 @@ static void row_norms(const float *v, size_t stride, size_t rows, size_t dim, fl
     }
 }
 
+static void row_distances(const float *v, size_t stride, size_t rows, size_t dim, const float *centre, float *distance)
+{
+    for (size_t row = 0; row < rows; row++) {
+        float squares = 0;
+        for (size_t c = 0; c < dim; c++) {
+            const float difference = v[row * stride + c] - centre[c];
+            squares += difference * difference;
+        }
+        distance[row] = sqrtf(squares);
+    }
+}
+
 const struct attention_kernels t2t_kernels_c = {
     .name = "c",
     .supported = supported,
     .lanes = LANES,
     .load_queries = load_queries,
     .attend = attend,
+    .score = score,
+    .attend_features = attend_features,
+    .column_squares = column_squares,
     .store_values = store_values,
     .sign_hash = sign_hash,
     .gram_times = gram_times,
     .row_norms = row_norms,
+    .row_distances = row_distances,
 };

@@ -101,8 +101,9 @@ struct drawn {
 static struct drawn draw(uint64_t seed, uint32_t layer, const uint64_t *image_index, size_t batch)
 {
     struct drawn drawn = {0};
-    attention_draw(
-        &drawn_shape, &drawn_config, seed, layer, image_index, batch, drawn.projection[0][0], drawn.uniform[0][0]);
+    const struct attention_draw_memory memory = {
+        .projection = drawn.projection[0][0], .sample_uniform = drawn.uniform[0][0]};
+    attention_draw(&drawn_shape, &drawn_config, seed, layer, image_index, batch, &memory);
     return drawn;
 }
 
@@ -135,7 +136,8 @@ static void draws_follow_seed_layer_image_and_head(void **state)
                 for (size_t g = 0; g < HEADS; g++) assert_true(same_unit(&all, i, h, &all, j, g) == (i == j && h == g));
         }
     }
-    attention_draw(&drawn_shape, &(struct attention_config){.kind = ATTENTION_EXACT}, 1, 0, index, BATCH, NULL, NULL);
+    attention_draw(&drawn_shape, &(struct attention_config){.kind = ATTENTION_EXACT}, 1, 0, index, BATCH,
+        &(struct attention_draw_memory){.projection = NULL});
 }
 
 /* ---- integer cumulative sums ---- */

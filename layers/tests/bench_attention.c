@@ -131,10 +131,14 @@ static void run_case(const struct attention_kernels *kernels, const struct bench
     const size_t units = bench->batch * shape->heads;
     float *projection = allocate(units * shape->head_dim * kde.config.projections * sizeof *projection);
     uint32_t *uniform = allocate(units * kde.config.samples * sizeof *uniform);
+    uint32_t *pilot_uniform = allocate(units * kde.config.pilot * sizeof *pilot_uniform);
     uint64_t image[64] = {0};
     for (size_t i = 0; i < bench->batch; i++) image[i] = i;
-    attention_draw(shape, &kde.config, 1, 0, image, bench->batch, projection, uniform);
-    kde.draws = (struct attention_draws){.projection = projection, .sample_uniform = uniform};
+    const struct attention_draw_memory draws = {
+        .projection = projection, .sample_uniform = uniform, .pilot_uniform = pilot_uniform};
+    attention_draw(shape, &kde.config, 1, 0, image, bench->batch, &draws);
+    kde.draws =
+        (struct attention_draws){.projection = projection, .sample_uniform = uniform, .pilot_uniform = pilot_uniform};
     exact.scratch = allocate(t2t_cpu_attention_scratch(kernels, bench->threads, shape, &exact.config, bench->batch));
     kde.scratch = allocate(t2t_cpu_attention_scratch(kernels, bench->threads, shape, &kde.config, bench->batch));
 
@@ -160,8 +164,21 @@ static void run_case(const struct attention_kernels *kernels, const struct bench
     free(out);
     free(projection);
     free(uniform);
+    free(pilot_uniform);
     free(exact.scratch);
     free(kde.scratch);
+}
+
+/* The samples of T2T-ViT's default. */
+static struct attention_config with_pilot(struct attention_config config, size_t pilot, size_t samples)
+{
+    config.sampling = KDE_SYSTEMATIC;
+    config.probability = KDE_PILOT;
+    config.pilot = pilot;
+    config.sample_groups = 4;
+    config.bucket = 16;
+    config.samples = samples;
+    return config;
 }
 
 int main(int argc, char **argv)
@@ -176,19 +193,27 @@ int main(int argc, char **argv)
     const struct attention_shape layer1 = {1, 3136, 3136, 64, 64, 0.0825F}, layer2 = {1, 784, 784, 64, 64, 0.0417F};
     const struct attention_shape block = {6, 197, 197, 64, 64, 0.125F}, narrow = {16, 197, 197, 32, 32, 0.177F},
                                  thin = {32, 197, 197, 12, 12, 0.289F};
-    const struct attention_config kde1 = {ATTENTION_KDEFORMER, 7, 32, 98}, kde2 = {ATTENTION_KDEFORMER, 7, 32, 24},
-                                  kde3 = {ATTENTION_KDEFORMER, 4, 16, 32};
+    const struct attention_config kde1 = {.kind = ATTENTION_KDEFORMER, .projections = 7, .bucket = 32, .samples = 98},
+                                  kde2 = {.kind = ATTENTION_KDEFORMER, .projections = 7, .bucket = 32, .samples = 24},
+                                  kde3 = {.kind = ATTENTION_KDEFORMER, .projections = 4, .bucket = 16, .samples = 32};
+    const struct attention_config pilot1 = with_pilot(kde1, 32, 100), pilot2 = with_pilot(kde2, 16, 32),
+                                  pilot3 = with_pilot(kde3, 16, 26);
     const struct bench_case cases[] = {
-        {"layer 1, n 3136", layer1, kde1, 1, 1},
-        {"layer 2, n 784", layer2, kde2, 1, 1},
-        {"block, n 197, 6 heads of 64", block, kde3, 1, 1},
-        {"block, n 197, 16 heads of 32", narrow, kde3, 1, 1},
-        {"block, n 197, 32 heads of 12", thin, kde3, 1, 1},
-        {"layer 1, n 3136", layer1, kde1, 1, 2},
-        {"layer 1, n 3136", layer1, kde1, 8, 1},
-        {"layer 1, n 3136", layer1, kde1, 8, 2},
-        {"layer 2, n 784", layer2, kde2, 8, 2},
-        {"block, n 197, 6 heads of 64", block, kde3, 8, 2},
+        {"layer 1, n 3136, published", layer1, kde1, 1, 1},
+        {"layer 1, n 3136, default", layer1, pilot1, 1, 1},
+        {"layer 2, n 784, published", layer2, kde2, 1, 1},
+        {"layer 2, n 784, default", layer2, pilot2, 1, 1},
+        {"block, n 197, 6 heads of 64", block, pilot3, 1, 1},
+        {"block, n 197, 16 heads of 32", narrow, pilot3, 1, 1},
+        {"block, n 197, 32 heads of 12", thin, pilot3, 1, 1},
+        {"layer 1, n 3136, published", layer1, kde1, 1, 2},
+        {"layer 1, n 3136, default", layer1, pilot1, 1, 2},
+        {"layer 1, n 3136, published", layer1, kde1, 8, 1},
+        {"layer 1, n 3136, published", layer1, kde1, 8, 2},
+        {"layer 1, n 3136, default", layer1, pilot1, 8, 2},
+        {"layer 2, n 784, published", layer2, kde2, 8, 2},
+        {"layer 2, n 784, default", layer2, pilot2, 8, 2},
+        {"block, n 197, 6 heads of 64", block, pilot3, 8, 2},
     };
     printf("%s kernels; medians (quartiles) of %zu rounds in turns\n", kernels->name, rounds);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) run_case(kernels, &cases[i], rounds);

@@ -125,6 +125,41 @@ static void class_folders_follow_the_weights(void **state)
     refused(&options, T2T_BAD_DATA, "class_names");
 }
 
+static void equal_class_names_say_nothing(void **state)
+{
+    (void)state;
+    static const char *const twins[] = {"crane", "ant", "crane"};
+    make("twins/ant/1.png", "");
+    make("twins/crane/2.png", "");
+    make("flat/1.png", "");
+    make("twins.txt", "1.png crane\n");
+    make("one.txt", "1.png ant\n");
+    struct t2t_dataset_options options = {.num_classes = 3, .class_names = twins};
+    char path[512], list[512];
+    snprintf(path, sizeof path, "%s/twins", root);
+    options.path = path;
+    refused(&options, T2T_BAD_DATA, "/twins/crane: the weights call more than one class by this name");
+    snprintf(path, sizeof path, "%s/flat", root);
+    snprintf(list, sizeof list, "%s/twins.txt", root);
+    options.labels = list;
+    refused(&options, T2T_BAD_DATA, "line 1: the weights call more than one class \"crane\"");
+    snprintf(list, sizeof list, "%s/one.txt", root);
+    struct t2t_dataset dataset = opened(&options);
+    assert_int_equal(dataset.samples[0].label, 1);
+    t2t_dataset_close(&dataset);
+}
+
+static void a_list_is_for_one_flat_folder(void **state)
+{
+    (void)state;
+    make("ant/1.png", "");
+    make("list.txt", "1.png 2\n");
+    char list[512];
+    snprintf(list, sizeof list, "%s/list.txt", root);
+    refused(&(struct t2t_dataset_options){.path = root, .num_classes = 3, .class_names = names, .labels = list},
+        T2T_BAD_USAGE, "its folders say the labels");
+}
+
 static void numbered_folders_are_named(void **state)
 {
     (void)state;
@@ -283,6 +318,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_FOLDER(wnids_are_ranked_among_all_thousand),
         WITH_FOLDER(class_folders_follow_the_weights),
+        WITH_FOLDER(equal_class_names_say_nothing),
+        WITH_FOLDER(a_list_is_for_one_flat_folder),
         WITH_FOLDER(numbered_folders_are_named),
         WITH_FOLDER(a_limit_spreads_over_the_list),
         WITH_FOLDER(label_lists),

@@ -168,23 +168,77 @@ static void survives_large_scores(void **state)
     t2t_model_free(sharp);
 }
 
-static void depends_on_picture_and_seed_alone(void **state)
+/* A window as wide as the layer leaves nothing to ScatterBrain's features, whose draws then do not matter either. */
+static void one_window_is_exact(void **state)
 {
     (void)state;
+    struct t2t_model *sharp = load_scaled(&small, 40);
+    for (size_t i = 0; i < 6; i++) {
+        const struct t2t_model *of = i < 3 ? model : sharp;
+        float exact[BATCH][CLASSES], scatterbrain[BATCH][CLASSES];
+        const struct t2t_plan plan = plan_of(of, ATTENTION_EXACT, 0, 4, 0, 0, 1);
+        run(of, &plan, 0, BATCH, 2, exact);
+        struct t2t_plan whole;
+        t2t_plan_exact(of, &whole);
+        for (size_t layer = ranges[i % 3].first; layer < ranges[i % 3].last; layer++) {
+            struct attention_config config = t2t_attention_defaults(of, ATTENTION_SCATTERBRAIN, layer);
+            config.window = 2 * 256;
+            if (t2t_plan_set(of, &whole, layer, config)) fail_msg("%s", t2t_last_error());
+        }
+        run(of, &whole, 0, BATCH, 2, scatterbrain);
+        const double error = deviation(scatterbrain, exact);
+        print_message("  %s: %.1e\n", ranges[i % 3].name, error);
+        assert_true(error <= (i < 3 ? 1e-5 : 1e-3));
+    }
+    t2t_model_free(sharp);
+}
+
+/* Every random method with its defaults, also where unshifted exponentials would overflow. A forward fails unless all
+ * logits are finite. */
+static void other_methods_run_everywhere(void **state)
+{
+    (void)state;
+    static const enum attention_kind kinds[] = {ATTENTION_PERFORMER, ATTENTION_REFORMER, ATTENTION_SCATTERBRAIN};
+    struct t2t_model *sharp = load_scaled(&small, 40);
+    float exact[BATCH][CLASSES];
+    const struct t2t_plan plan = plan_of(model, ATTENTION_EXACT, 0, 4, 0, 0, 1);
+    run(model, &plan, 0, BATCH, 2, exact);
+    for (size_t k = 0; k < 3; k++)
+        for (size_t i = 0; i < 3; i++) {
+            float replaced[BATCH][CLASSES], ignored[BATCH][CLASSES];
+            const struct t2t_plan some = plan_of(model, kinds[k], ranges[i].first, ranges[i].last, 0, 0, 1);
+            const struct t2t_plan hard = plan_of(sharp, kinds[k], ranges[i].first, ranges[i].last, 0, 0, 1);
+            run(model, &some, 0, BATCH, 2, replaced);
+            run(sharp, &hard, 0, BATCH, 2, ignored);
+            const double error = deviation(replaced, exact);
+            print_message("  %s, %s: %.2f\n", attention_method(kinds[k])->name, ranges[i].name, error);
+            assert_true(error > 1e-4 && error < 10);
+        }
+    t2t_model_free(sharp);
+}
+
+static void compare_places(enum attention_kind kind)
+{
     for (size_t i = 0; i < 3; i++) {
         float together[BATCH][CLASSES], alone[BATCH][CLASSES], pairs[BATCH][CLASSES], other[BATCH][CLASSES];
-        const struct t2t_plan plan = plan_of(model, ATTENTION_KDEFORMER, ranges[i].first, ranges[i].last, 0, 0, 1);
+        const struct t2t_plan plan = plan_of(model, kind, ranges[i].first, ranges[i].last, 0, 0, 1);
         run(model, &plan, 0, BATCH, 2, together);
         for (size_t picture = 0; picture < BATCH; picture++) run(model, &plan, picture, 1, 1, alone + picture);
         run(model, &plan, 0, 2, 3, pairs);
         run(model, &plan, 2, 3, 4, pairs + 2);
         assert_memory_equal(together, alone, sizeof together);
         assert_memory_equal(together, pairs, sizeof together);
-        const struct t2t_plan other_seed =
-            plan_of(model, ATTENTION_KDEFORMER, ranges[i].first, ranges[i].last, 0, 0, 2);
+        const struct t2t_plan other_seed = plan_of(model, kind, ranges[i].first, ranges[i].last, 0, 0, 2);
         run(model, &other_seed, 0, BATCH, 2, other);
         assert_true(deviation(other, together) > 1e-4);
     }
+}
+
+static void depends_on_picture_and_seed_alone(void **state)
+{
+    (void)state;
+    for (enum attention_kind kind = 0; kind < ATTENTION_KINDS; kind++)
+        if (attention_method(kind)->random) compare_places(kind);
 }
 
 static void more_samples_come_closer(void **state)
@@ -207,16 +261,18 @@ static void more_samples_come_closer(void **state)
 static void plans_share_a_session(void **state)
 {
     (void)state;
-    const struct t2t_plan plans[3] = {plan_of(model, ATTENTION_EXACT, 0, 4, 0, 0, 1),
-        plan_of(model, ATTENTION_KDEFORMER, 0, 4, 0, 0, 7), plan_of(model, ATTENTION_MEAN, 0, 2, 0, 0, 1)};
-    const struct t2t_session_options options = {.batch = BATCH, .threads = 2, .plans = plans, .plan_count = 3};
+    struct t2t_plan plans[ATTENTION_KINDS];
+    for (enum attention_kind kind = 0; kind < ATTENTION_KINDS; kind++)
+        plans[kind] = plan_of(model, kind, 0, kind == ATTENTION_MEAN ? 2 : 4, 0, 0, 7);
+    const struct t2t_session_options options = {
+        .batch = BATCH, .threads = 2, .plans = plans, .plan_count = ATTENTION_KINDS};
     struct t2t_session *session;
     if (t2t_session_open(&session, model, &options)) fail_msg("%s", t2t_last_error());
-    for (size_t turn = 0; turn < 6; turn++) {
+    for (size_t turn = 0; turn < 2 * ATTENTION_KINDS; turn++) {
         float shared[BATCH][CLASSES], own[BATCH][CLASSES];
-        t2t_session_use(session, turn % 3);
+        t2t_session_use(session, turn % ATTENTION_KINDS);
         if (t2t_forward(session, pictures[0], place, BATCH, shared[0])) fail_msg("%s", t2t_last_error());
-        run(model, &plans[turn % 3], 0, BATCH, 2, own);
+        run(model, &plans[turn % ATTENTION_KINDS], 0, BATCH, 2, own);
         assert_memory_equal(shared, own, sizeof shared);
         const struct t2t_costs *costs = t2t_session_costs(session);
         assert_int_equal(costs->images, BATCH);
@@ -272,6 +328,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_bucket_is_exact),
         cmocka_unit_test(survives_large_scores),
+        cmocka_unit_test(one_window_is_exact),
+        cmocka_unit_test(other_methods_run_everywhere),
         cmocka_unit_test(depends_on_picture_and_seed_alone),
         cmocka_unit_test(more_samples_come_closer),
         cmocka_unit_test(plans_share_a_session),

@@ -1,7 +1,7 @@
-"""Trains the demo network on drawn pictures: T2T-ViT_t, 224 px, on a processor with two cores in about an hour.
+"""Trains the demo network on drawn pictures: T2T-ViT_t, 224 px, on a processor with two cores in under two hours.
 
     python weights/demo/train_demo.py prepare --draw build/eval/t2tvit-draw --work WORK
-    python weights/demo/train_demo.py train --work WORK --minutes 64:12 112:30 224:35
+    python weights/demo/train_demo.py train --work WORK --minutes 64:12 112:28 224:60
     python weights/demo/train_demo.py export --work WORK --checkpoint WORK/224.pth --out weights/demo/demo.safetensors
 
 Needs PyTorch, Pillow, NumPy and safetensors. The network grows with the picture: 64, 112, then 224 px, with position
@@ -259,9 +259,10 @@ def train_stage(options, network, data, size, minutes, batch, rate):
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.05)
     begin, saved, step, seen, smooth = time.time(), time.time(), 0, 0, None
+    warmup = 200 if size < IMAGE_SIZE else 40
     while (done := (time.time() - begin) / (60 * minutes)) < 1:
         for group in optimiser.param_groups:
-            group["lr"] = rate * min(1, (step + 1) / 200) * (0.5 * (1 + math.cos(math.pi * done)) + 0.01)
+            group["lr"] = rate * min(1, (step + 1) / warmup) * (0.5 * (1 + math.cos(math.pi * done)) + 0.01)
         chosen = np.sort(np.random.choice(len(crops), batch, replace=False))
         chosen = chosen[np.random.permutation(batch)]
         output = network(as_input(augment(crops[chosen])))
@@ -324,7 +325,7 @@ def main():
     parser.add_argument("--work", required=True, help="folder for crops and checkpoints")
     parser.add_argument("--draw", default="build/eval/t2tvit-draw")
     parser.add_argument("--pictures", type=int, default=TRAIN_COUNT)
-    parser.add_argument("--minutes", nargs="+", default=["64:12", "112:30", "224:35"], help="SIZE:MINUTES of each stage")
+    parser.add_argument("--minutes", nargs="+", default=["64:12", "112:28", "224:60"], help="SIZE:MINUTES of each stage")
     parser.add_argument("--checkpoint", help="where to begin, or what to export")
     parser.add_argument("--out", default="weights/demo/demo.safetensors")
     options = parser.parse_args()

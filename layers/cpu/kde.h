@@ -1,0 +1,78 @@
+/* What the steps of KDEformer share: order (kde_order.c), probabilities of keys (kde_norm.c, kde_pilot.c), samples
+ * (kde_samples.c), and the attention over blocks and samples (kde_attention.c).
+ *
+ * The blocks are cut into 1, 2 or 4 groups of consecutive blocks; each group has samples of its own.
+ */
+#ifndef T2T_LAYERS_CPU_KDE_H
+#define T2T_LAYERS_CPU_KDE_H
+
+#include "layers/cpu/cpu_attention.h"
+#include "layers/cpu/kde_attention.h"
+
+/* Memory of one unit, an (image, head). */
+struct kde_unit {
+    uint16_t *q_code, *k_code;   /* [queries], [keys] */
+    uint32_t *q_start, *k_start; /* [2^projections + 1] of the counting sorts */
+    uint32_t *q_order, *k_order; /* row at each sorted position */
+    uint32_t *k_position;        /* sorted position of each key */
+    double *vectors;             /* [T2T_KDE_VECTORS (value_dim + 1)] */
+    float *scores;               /* [keys, lanes] of a tile of pilot queries */
+    float *squares;              /* [keys, T2T_QUARTERS] sums of squared softmax weights */
+    float *distance;             /* [keys] of v from its mean */
+    /* For each group: */
+    float *probability;        /* [groups, keys] */
+    uint64_t *cumulative;      /* [groups, keys] integer probabilities, or their running sums */
+    struct kde_sample *sample; /* [groups, samples] of systematic ones */
+    uint32_t *sample_position; /* [groups, samples] sorted position of the sampled key */
+    float *sample_k;           /* [groups, samples, head_dim] */
+    float *sample_v;           /* [groups, samples, value_dim] */
+    float *sample_weight;      /* [groups, samples] log2 of 1 / its expected number of draws */
+};
+
+/* Memory of one thread. */
+struct kde_thread {
+    struct query_tile tile;
+    float *k, *v; /* [bucket, head_dim], [bucket, value_dim]: the keys of a block */
+    float *bias;  /* [samples] */
+};
+
+struct kde {
+    const struct attention_kernels *kernels;
+    const struct attention_call *call;
+    size_t bucket;       /* no more than there are keys */
+    size_t blocks, rows; /* of the block diagonal; queries in each but the last */
+    size_t groups;
+    size_t samples; /* of a group; of systematic ones no more than there are keys */
+    struct kde_unit *units;
+    struct kde_thread *threads;
+};
+
+/* The blocks, or the sorted positions of queries, first ... last - 1 of a group; there may be none. */
+struct kde_range {
+    size_t first, last;
+};
+struct kde_range t2t_kde_group_blocks(const struct kde *kde, size_t group);
+struct kde_range t2t_kde_group_queries(const struct kde *kde, size_t group);
+
+/* q_order; k_order and k_position. */
+void t2t_kde_order_queries(const struct kde *kde, const struct kde_unit *memory, size_t unit);
+void t2t_kde_order_keys(const struct kde *kde, const struct kde_unit *memory, size_t unit);
+
+/* Whether probabilities come from the softmax of some or all queries; each group then has its own. */
+static inline bool t2t_kde_needs_pilot(const struct attention_config *config)
+{
+    return config->probability == KDE_PILOT || config->probability == KDE_COLUMN_NORM;
+}
+
+/* What every group's probabilities have in common: value norms, or the pilot queries' softmax. Needs both orders;
+ * `tile` is a thread's. */
+void t2t_kde_prepare_samples(
+    const struct kde *kde, const struct kde_unit *memory, const struct query_tile *tile, size_t unit);
+/* Probabilities and samples of one group. */
+void t2t_kde_draw_samples(const struct kde *kde, const struct kde_unit *memory, size_t unit, size_t group);
+
+/* squares and distance (kde_pilot.c). */
+void t2t_kde_pilot(const struct kde *kde, const struct kde_unit *memory, const struct query_tile *tile, size_t unit);
+void t2t_kde_pilot_probability(const struct kde *kde, const struct kde_unit *memory, size_t group);
+
+#endif

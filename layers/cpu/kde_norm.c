@@ -1,0 +1,123 @@
+/* KDEformer's published probabilities of keys, from the lengths of the rows of W = [V, 1] and its operator norm. */
+#include <math.h>
+#include <string.h>
+
+#include "layers/cpu/kde_attention.h"
+
+static double norm_of(const double *x, size_t count)
+{
+    double squares = 0;
+    for (size_t i = 0; i < count; i++) squares += x[i] * x[i];
+    return sqrt(squares);
+}
+
+static double dot_of(const double *x, const double *y, size_t count)
+{
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) sum += x[i] * y[i];
+    return sum;
+}
+
+/* Largest eigenvalue of a symmetric tridiagonal matrix by bisection on the number of eigenvalues above; it is known to
+ * be at least `low`. */
+static double largest_eigenvalue(const double *diagonal, const double *beside, size_t count, double low)
+{
+    double high = low;
+    for (size_t i = 0; i < count; i++) { /* Gershgorin */
+        const double reach = diagonal[i] + (i ? beside[i - 1] : 0) + (i + 1 < count ? beside[i] : 0);
+        if (reach > high) high = reach;
+    }
+    while (high - low > 1e-7 * high) {
+        const double middle = (low + high) / 2;
+        bool above = false; /* is some eigenvalue above? */
+        double pivot = 1;
+        for (size_t i = 0; i < count && !above; i++) {
+            pivot = middle - diagonal[i] - (i ? beside[i - 1] * beside[i - 1] / pivot : 0);
+            above = !(pivot > 0);
+        }
+        if (above)
+            low = middle;
+        else
+            high = middle;
+    }
+    return high;
+}
+
+/* out = W^T W x with W = [V, 1]. */
+static void times_gram(const struct attention_kernels *kernels, const float *v, size_t stride, size_t keys, size_t dim,
+    const double *x, double *out, float *narrow)
+{
+    for (size_t c = 0; c <= dim; c++) narrow[c] = (float)x[c];
+    memset(out, 0, (dim + 1) * sizeof *out);
+    kernels->gram_times(v, stride, keys, dim, narrow, narrow + dim + 1, out);
+}
+
+/* A direction that no weights were trained to avoid: the fractions of multiples of the golden ratio, less a half. */
+static double spread_out(size_t c)
+{
+    return (double)((uint32_t)(c + 1) * UINT32_C(2654435769)) * 0x1p-32 - 0.5;
+}
+
+/* Operator norm of W = [V, 1] by Lanczos' method on W^T W, every step made orthogonal to all before. It begins with the
+ * sum of W's rows, its longest row and a fixed direction, each of length one, so that neither a common direction nor a
+ * single huge value is missed, nor a strong direction along which rows cancel.
+ * `tolerance` is that of the norm, relative: the last step must have changed it by less than a quarter. */
+static double operator_norm(const struct attention_kernels *kernels, const float *v, size_t stride, size_t keys,
+    size_t dim, size_t longest, double tolerance, double *vectors)
+{
+    const size_t width = dim + 1;
+    double *basis = vectors; /* [T2T_KDE_STEPS, width] */
+    double *next = vectors + T2T_KDE_STEPS * width;
+    float *narrow = (float *)(next + width);
+    double diagonal[T2T_KDE_STEPS], beside[T2T_KDE_STEPS], largest = 0;
+
+    memset(basis, 0, width * sizeof *basis);
+    basis[dim] = 1;
+    times_gram(kernels, v, stride, keys, dim, basis, next, narrow); /* the sum of all rows */
+    const double length = norm_of(next, width);
+    for (size_t c = 0; c < width; c++) basis[c] = c < dim ? (double)v[longest * stride + c] : 1;
+    const double longest_length = norm_of(basis, width);
+    const double spread_length = sqrt((double)width / 12);
+    for (size_t c = 0; c < width; c++)
+        basis[c] = basis[c] / longest_length + next[c] / length + spread_out(c) / spread_length;
+    const double start = norm_of(basis, width);
+    for (size_t c = 0; c < width; c++) basis[c] /= start;
+
+    for (size_t step = 0; step < T2T_KDE_STEPS; step++) {
+        times_gram(kernels, v, stride, keys, dim, basis + step * width, next, narrow);
+        diagonal[step] = dot_of(next, basis + step * width, width);
+        for (size_t i = 0; i <= step; i++) {
+            const double share = dot_of(next, basis + i * width, width);
+            for (size_t c = 0; c < width; c++) next[c] -= share * basis[i * width + c];
+        }
+        const double before = largest;
+        largest = largest_eigenvalue(diagonal, beside, step + 1, before);
+        beside[step] = norm_of(next, width);
+        if (!(largest - before > tolerance / 2 * largest) || !(beside[step] > 1e-7 * largest) ||
+            step + 1 == (T2T_KDE_STEPS < width ? T2T_KDE_STEPS : width))
+            break;
+        for (size_t c = 0; c < width; c++) basis[(step + 1) * width + c] = next[c] / beside[step];
+    }
+    return sqrt(largest);
+}
+
+void t2t_kde_probability(const struct attention_kernels *kernels, const float *v, size_t stride, size_t keys,
+    size_t dim, float *probability, double *vectors)
+{
+    kernels->row_norms(v, stride, keys, dim, probability);
+    size_t longest = 0;
+    double shortest = INFINITY, squares = 0;
+    for (size_t j = 0; j < keys; j++) {
+        const double norm = (double)probability[j];
+        if (norm > (double)probability[longest]) longest = j;
+        if (norm < shortest) shortest = norm;
+        squares += norm * norm;
+    }
+    /* How much a relative error of the norm moves p at most: by the share that 1 / keys has in the smallest p. */
+    const double share = sqrt(squares) / (double)keys / (shortest + sqrt(squares) / (double)keys);
+    const double norm = operator_norm(kernels, v, stride, keys, dim, longest, 4e-5 / share, vectors);
+    double sum = 0;
+    for (size_t j = 0; j < keys; j++) sum += (double)probability[j] / norm + 1 / (double)keys;
+    for (size_t j = 0; j < keys; j++)
+        probability[j] = (float)(((double)probability[j] / norm + 1 / (double)keys) / sum);
+}
