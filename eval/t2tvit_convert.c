@@ -10,6 +10,7 @@
 #include "eval/convert_file.h"
 #include "eval/output.h"
 #include "eval/tool.h"
+#include "eval/weights_lookup.h"
 
 static struct {
     struct common_options common;
@@ -96,19 +97,6 @@ static enum t2t_status check_target(const char *in, const char *out)
     return T2T_OK;
 }
 
-/* $XDG_DATA_HOME/t2tvit/default.safetensors, to be freed. */
-static enum t2t_status installed_path(char **path)
-{
-    const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
-    const bool relative = !data || data[0] != '/'; /* the XDG rules ignore a relative one */
-    if (relative && (!home || home[0] != '/'))
-        return t2t_fail(T2T_CANNOT_WRITE, "--install needs $XDG_DATA_HOME or $HOME, and neither names a folder");
-    if (asprintf(path, "%s%s/t2tvit/default.safetensors", relative ? home : data, relative ? "/.local/share" : "") >= 0)
-        return T2T_OK;
-    *path = NULL;
-    return t2t_fail_memory("a file name", strlen(relative ? home : data));
-}
-
 /* ---- what to do ---- */
 
 static enum t2t_status convert(size_t operands, char **operand)
@@ -121,7 +109,7 @@ static enum t2t_status convert(size_t operands, char **operand)
         return t2t_fail(T2T_BAD_USAGE, "--resize-pos-embed %zu: expected a multiple of 16", settings.convert.resize);
     enum t2t_status status = t2t_convert_check_metadata(&settings.convert.metadata);
     char *installed = NULL;
-    if (!status && settings.install) status = installed_path(&installed);
+    if (!status && settings.install) status = t2t_weights_installed(&installed);
     const char *out = settings.install ? installed : operands == 2 ? operand[1] : NULL;
     if (!status && out) status = check_target(operand[0], out);
     if (!status && out && !settings.install && !settings.dry_run) status = t2t_output_check(out);

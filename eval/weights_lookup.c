@@ -22,6 +22,19 @@ static enum t2t_status take(char **path, const char *text, const char *from)
     return *path ? T2T_OK : t2t_fail_memory("a file name", strlen(text) + 1);
 }
 
+enum t2t_status t2t_weights_installed(char **path)
+{
+    *path = NULL;
+    const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+    const bool relative = !data || data[0] != '/'; /* the XDG rules ignore a relative one */
+    if (relative && (!home || home[0] != '/'))
+        return t2t_fail(T2T_BAD_USAGE, "neither $XDG_DATA_HOME nor $HOME names a folder");
+    if (asprintf(path, "%s%s/t2tvit/default.safetensors", relative ? home : data, relative ? "/.local/share" : "") >= 0)
+        return T2T_OK;
+    *path = NULL;
+    return t2t_fail_memory("a file name", strlen(relative ? home : data));
+}
+
 enum t2t_status t2t_weights_find(char **path, const char *option)
 {
     *path = NULL;
@@ -29,14 +42,12 @@ enum t2t_status t2t_weights_find(char **path, const char *option)
     const char *variable = getenv("T2TVIT_WEIGHTS");
     if (variable && *variable) return take(path, variable, "$T2TVIT_WEIGHTS");
 
-    const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
-    const bool relative = !data || data[0] != '/'; /* the XDG rules ignore a relative one */
-    const int made = asprintf(
-        path, "%s%s/t2tvit/default.safetensors", relative ? (home ? home : "") : data, relative ? "/.local/share" : "");
-    if (made < 0) {
-        *path = NULL;
-        return t2t_fail_memory("a file name", 4096);
-    }
+    const enum t2t_status named = t2t_weights_installed(path);
+    if (named)
+        return named == T2T_NO_RESOURCE
+                   ? named
+                   : t2t_fail(T2T_BAD_MODEL, "no weights: neither --weights nor $T2TVIT_WEIGHTS is given, and %s; %s",
+                         t2t_last_error(), advice);
     if (access(*path, R_OK) == 0) return T2T_OK;
     const enum t2t_status status = t2t_fail(T2T_BAD_MODEL,
         "no weights: neither --weights nor $T2TVIT_WEIGHTS is given, and %s cannot be read (%s); %s", *path,

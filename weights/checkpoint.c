@@ -6,10 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "weights/checkpoint_choice.h"
 #include "weights/checkpoint_names.h"
 #include "weights/input_file.h"
 #include "weights/torch_stream.h"
-#include "weights/utf8.h"
 
 enum { MOST_TENSORS = 20000 };
 #define MOST_BYTES (UINT64_C(1) << 30)
@@ -55,69 +55,6 @@ static enum t2t_status open_safetensors(struct t2t_checkpoint *checkpoint, const
 
 /* ---- the dictionary ---- */
 
-static const char *const type_names[] = {"None", "a truth value", "a number", "a number", "a number", "text", "a tuple",
-    "a list", "a dictionary", "a global", "a storage", "a tensor", "an object"};
-
-static bool is_there(const struct pickle_value *value)
-{
-    return value && value->type != PICKLE_NONE;
-}
-
-/* Up to some keys of a dictionary, for a sentence. */
-static void list_keys(const struct pickle *pickle, const struct pickle_value *dict, char text[200])
-{
-    size_t used = 0;
-    text[0] = '\0';
-    for (uint32_t at = dict->as.places.first; at;) {
-        const struct pickle_value *key = &pickle->values[pickle->places[at].value];
-        at = pickle->places[pickle->places[at].next].next;
-        if (key->type != PICKLE_TEXT || key->as.text.bytes > 40) continue;
-        if (used + key->as.text.bytes + 6 > 200) break;
-        const char *name = (const char *)pickle->bytes + key->as.text.offset;
-        if (!t2t_is_plain_utf8(name, key->as.text.bytes)) continue;
-        used += (size_t)snprintf(text + used, 200 - used, "%s%.*s", used ? ", " : "", (int)key->as.text.bytes, name);
-    }
-}
-
-/* The dictionary of weights, by the rule of the header. */
-static enum t2t_status choose(
-    struct t2t_checkpoint *checkpoint, enum t2t_weights_key key, const struct pickle_value **chosen)
-{
-    static const char *const order[] = {"state_dict_ema", "state_dict", "model"};
-    const struct pickle *pickle = &checkpoint->stream.pickle;
-    const struct pickle_value *root = t2t_pickle_root(pickle);
-    if (root->type != PICKLE_DICT)
-        return t2t_fail(T2T_BAD_MODEL, "%s: holds %s, expected a dictionary of tensors; save a state_dict()",
-            checkpoint->path, type_names[root->type]);
-    *chosen = NULL;
-    for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
-        const struct pickle_value *value = t2t_pickle_get(pickle, root, order[i]);
-        if (!is_there(value)) continue;
-        const bool allowed = i == 0 ? key != T2T_KEY_MODEL : key != T2T_KEY_EMA;
-        if (!*chosen && allowed) {
-            *chosen = value;
-            checkpoint->info.key = order[i];
-        } else if (!*checkpoint->info.beside) {
-            checkpoint->info.beside = order[i];
-        }
-    }
-    if (!*chosen && key == T2T_KEY_EMA) {
-        char keys[200];
-        list_keys(pickle, root, keys);
-        return t2t_fail(T2T_BAD_MODEL, "%s: holds no state_dict_ema; found %s", checkpoint->path, keys);
-    }
-    if (!*chosen) *chosen = root;
-    if ((*chosen)->type != PICKLE_DICT)
-        return t2t_fail(T2T_BAD_MODEL, "%s: its %s is %s, expected a dictionary of tensors", checkpoint->path,
-            checkpoint->info.key, type_names[(*chosen)->type]);
-    const struct pickle_value *arch = t2t_pickle_get(pickle, root, "arch");
-    if (arch && arch->type == PICKLE_TEXT && arch->as.text.bytes < sizeof checkpoint->info.arch) {
-        const char *text = (const char *)pickle->bytes + arch->as.text.offset;
-        if (t2t_is_plain_utf8(text, arch->as.text.bytes)) memcpy(checkpoint->info.arch, text, arch->as.text.bytes);
-    }
-    return T2T_OK;
-}
-
 static size_t count_places(const struct pickle *pickle, const struct pickle_value *dict, size_t *name_bytes)
 {
     size_t count = 0;
@@ -137,16 +74,16 @@ static enum t2t_status add_tensor(struct t2t_checkpoint *checkpoint, const struc
     const char *text = (const char *)pickle->bytes + key->as.text.offset;
     if (key->type != PICKLE_TEXT)
         return t2t_fail(T2T_BAD_MODEL, "%s: a dictionary of weights has %s as a key, expected a name", checkpoint->path,
-            type_names[key->type]);
+            t2t_pickle_type_name(key->type));
     const enum t2t_status status = t2t_check_name(checkpoint->path, text, key->as.text.bytes);
     if (status) return status;
     if (value->type != PICKLE_TENSOR) {
-        char keys[200];
-        list_keys(pickle, dict, keys);
+        char keys[T2T_KEYS_TEXT];
+        t2t_list_keys(pickle, dict, keys);
         return t2t_fail(T2T_BAD_MODEL,
             "%s: %.*s is %s, expected a tensor; weights are looked for under state_dict_ema, state_dict and model, or "
             "as the file itself, which holds %s",
-            checkpoint->path, (int)key->as.text.bytes, text, type_names[value->type], keys);
+            checkpoint->path, (int)key->as.text.bytes, text, t2t_pickle_type_name(value->type), keys);
     }
     const struct pickle_tensor *view = &pickle->tensors[value->as.index];
     struct t2t_tensor *tensor = &checkpoint->tensors[checkpoint->count];
@@ -192,7 +129,7 @@ static enum t2t_status open_torch(struct t2t_checkpoint *checkpoint, const struc
     enum t2t_status status =
         checkpoint->kind == T2T_FILE_ZIP ? t2t_torch_zip_open(stream) : t2t_torch_legacy_open(stream);
     const struct pickle_value *dict = NULL;
-    if (!status) status = choose(checkpoint, options->key, &dict);
+    if (!status) status = t2t_choose_weights(&stream->pickle, checkpoint->path, options->key, &checkpoint->info, &dict);
     return status ? status : collect(checkpoint, dict);
 }
 

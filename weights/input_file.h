@@ -31,6 +31,14 @@ enum t2t_status t2t_input_open(const char *path, int *descriptor, uint64_t *size
 /* All `bytes` at `offset`, or T2T_BAD_MODEL: a file that shrinks meanwhile is an error, not a signal. */
 enum t2t_status t2t_input_read(const char *path, int descriptor, uint64_t offset, void *buffer, size_t bytes);
 
+/* The number that `bytes` bytes, at most 8, are in little-endian order. */
+static inline uint64_t t2t_little_endian(const unsigned char *from, size_t bytes)
+{
+    uint64_t number = 0;
+    for (size_t i = bytes; i-- > 0;) number = number << 8 | from[i];
+    return number;
+}
+
 /* What the content is, whatever the name says; T2T_FILE_UNKNOWN also when it cannot be read. */
 enum t2t_file_kind t2t_input_kind(const char *path, int descriptor, uint64_t size);
 

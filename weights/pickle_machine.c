@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "weights/input_file.h"
+
 /* ---- values, places, stack ---- */
 
 enum t2t_status pickle_refuse(const struct machine *machine, const char *what)
@@ -161,7 +163,7 @@ enum t2t_status pickle_read_number(struct machine *machine, size_t bytes, uint64
     const struct pickle *pickle = machine->pickle;
     *number = 0;
     if (pickle->size - machine->at < bytes) return pickle_ends_early(machine);
-    for (size_t i = bytes; i-- > 0;) *number = *number << 8 | pickle->bytes[machine->at + i];
+    *number = t2t_little_endian(pickle->bytes + machine->at, bytes);
     machine->at += bytes;
     return T2T_OK;
 }

@@ -45,8 +45,7 @@ static enum t2t_status read_length(const char *path, int descriptor, uint64_t si
     unsigned char beginning[LENGTH_BYTES + 1];
     const enum t2t_status status = t2t_input_read(path, descriptor, 0, beginning, sizeof beginning);
     if (status) return status;
-    uint64_t stated = 0;
-    for (size_t i = LENGTH_BYTES; i-- > 0;) stated = stated << 8 | beginning[i];
+    const uint64_t stated = t2t_little_endian(beginning, LENGTH_BYTES);
     if (stated < 2 || stated > MAX_HEADER_BYTES)
         return t2t_fail(T2T_BAD_MODEL,
             "%s: states a header length of %llu bytes, expected 2 to %d; this is no safetensors file", path,

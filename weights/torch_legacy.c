@@ -99,8 +99,7 @@ static enum t2t_status place(
     unsigned char count_bytes[COUNT_BYTES];
     enum t2t_status status = t2t_input_read(stream->path, stream->descriptor, *at, count_bytes, sizeof count_bytes);
     if (status) return status;
-    uint64_t elements = 0;
-    for (size_t i = COUNT_BYTES; i-- > 0;) elements = elements << 8 | count_bytes[i];
+    const uint64_t elements = t2t_little_endian(count_bytes, COUNT_BYTES);
     const struct pickle_storage *storage = &stream->pickle.storages[number];
     if (elements != storage->elements)
         return t2t_fail(T2T_BAD_MODEL, "%s: a storage at byte %llu has %llu elements, expected %llu; it is damaged",

@@ -37,13 +37,6 @@ struct header {
     uint64_t packed, size, offset;
 };
 
-static uint64_t little(const unsigned char *from, size_t bytes)
-{
-    uint64_t number = 0;
-    for (size_t i = bytes; i-- > 0;) number = number << 8 | from[i];
-    return number;
-}
-
 static bool is(const unsigned char *at, const char *signature)
 {
     return memcmp(at, signature, 4) == 0;
@@ -65,18 +58,19 @@ static enum t2t_status read_end64(struct reader *reader, uint64_t end, uint64_t 
     enum t2t_status status =
         t2t_input_read(reader->path, reader->descriptor, end - LOCATOR_BYTES, locator, sizeof locator);
     if (status || !is(locator, "PK\6\7")) return status;
-    const uint64_t at = little(locator + 8, 8);
+    const uint64_t at = t2t_little_endian(locator + 8, 8);
     if (at > end - LOCATOR_BYTES || end - LOCATOR_BYTES - at < END64_BYTES)
         return bad(reader, "has a locator that leads nowhere");
     status = t2t_input_read(reader->path, reader->descriptor, at, record, sizeof record);
     if (status) return status;
-    if (!is(record, "PK\6\6") || little(record + 4, 8) != end - LOCATOR_BYTES - at - 12)
+    if (!is(record, "PK\6\6") || t2t_little_endian(record + 4, 8) != end - LOCATOR_BYTES - at - 12)
         return bad(reader, "has a locator that leads nowhere");
-    const uint64_t count = little(record + 32, 8), bytes = little(record + 40, 8), begin = little(record + 48, 8);
+    const uint64_t count = t2t_little_endian(record + 32, 8), bytes = t2t_little_endian(record + 40, 8),
+                   begin = t2t_little_endian(record + 48, 8);
     if ((reader->count != 0xffff && reader->count != count) ||
         (reader->bytes != 0xffffffff && reader->bytes != bytes) ||
-        (reader->begin != 0xffffffff && reader->begin != begin) || little(record + 24, 8) != count ||
-        little(record + 16, 8) != 0)
+        (reader->begin != 0xffffffff && reader->begin != begin) || t2t_little_endian(record + 24, 8) != count ||
+        t2t_little_endian(record + 16, 8) != 0)
         return bad(reader, "has two end records that contradict each other");
     reader->count = count;
     reader->bytes = bytes;
@@ -95,12 +89,12 @@ static enum t2t_status read_end(struct reader *reader)
     size_t at = bytes < END_BYTES ? 0 : bytes - END_BYTES + 1;
     while (at-- > 0) {
         const unsigned char *record = tail + at;
-        if (!is(record, "PK\5\6") || little(record + 20, 2) != bytes - at - END_BYTES) continue;
-        if (little(record + 4, 4) || little(record + 8, 2) != little(record + 10, 2))
+        if (!is(record, "PK\5\6") || t2t_little_endian(record + 20, 2) != bytes - at - END_BYTES) continue;
+        if (t2t_little_endian(record + 4, 4) || t2t_little_endian(record + 8, 2) != t2t_little_endian(record + 10, 2))
             return bad(reader, "is split over several disks");
-        reader->count = little(record + 10, 2);
-        reader->bytes = little(record + 12, 4);
-        reader->begin = little(record + 16, 4);
+        reader->count = t2t_little_endian(record + 10, 2);
+        reader->bytes = t2t_little_endian(record + 12, 4);
+        reader->begin = t2t_little_endian(record + 16, 4);
         const uint64_t end = reader->file_size - bytes + at;
         uint64_t directory_end = end;
         const enum t2t_status status64 = read_end64(reader, end, &directory_end);
@@ -120,14 +114,14 @@ static bool widen(struct header *header, const unsigned char *extra)
     uint64_t *const wide[] = {&header->size, &header->packed, &header->offset};
     size_t at = 0;
     for (size_t bytes; header->extra_bytes - at >= 4; at += 4 + bytes) {
-        bytes = (size_t)little(extra + at + 2, 2);
+        bytes = (size_t)t2t_little_endian(extra + at + 2, 2);
         if (bytes > header->extra_bytes - at - 4) return false;
-        if (little(extra + at, 2) != 1) continue;
+        if (t2t_little_endian(extra + at, 2) != 1) continue;
         size_t used = 0;
         for (size_t i = 0; i < 3; i++) {
             if (*wide[i] != 0xffffffff) continue;
             if (bytes - used < 8) return false;
-            *wide[i] = little(extra + at + 4 + used, 8);
+            *wide[i] = t2t_little_endian(extra + at + 4 + used, 8);
             used += 8;
         }
         return true;
@@ -158,11 +152,12 @@ static enum t2t_status check_local(const struct reader *reader, const struct hea
         return bad(reader, "has an entry that lies outside of it");
     const enum t2t_status status = t2t_input_read(reader->path, reader->descriptor, entry->header, local, bytes);
     if (status) return status;
-    if (!is(local, "PK\3\4") || little(local + 26, 2) != central->name_bytes ||
-        memcmp(local + LOCAL_BYTES, entry->name, central->name_bytes) != 0 || little(local + 8, 2) != central->method ||
-        little(local + 6, 2) != central->flags)
+    if (!is(local, "PK\3\4") || t2t_little_endian(local + 26, 2) != central->name_bytes ||
+        memcmp(local + LOCAL_BYTES, entry->name, central->name_bytes) != 0 ||
+        t2t_little_endian(local + 8, 2) != central->method || t2t_little_endian(local + 6, 2) != central->flags)
         return bad(reader, "names or packs an entry in two ways that contradict each other");
-    const uint64_t crc = little(local + 14, 4), packed = little(local + 18, 4), size = little(local + 22, 4);
+    const uint64_t crc = t2t_little_endian(local + 14, 4), packed = t2t_little_endian(local + 18, 4),
+                   size = t2t_little_endian(local + 22, 4);
     /* 0xffffffff: in a field of 64 bits, which the library that unpacks compares */
     const bool no_packed = packed == 0xffffffff, no_size = size == 0xffffffff;
     const bool later =
@@ -170,7 +165,7 @@ static enum t2t_status check_local(const struct reader *reader, const struct hea
     if (!later &&
         (crc != central->crc || (packed != central->packed && !no_packed) || (size != central->size && !no_size)))
         return bad(reader, "states sizes or checksums of an entry that contradict each other");
-    entry->data = entry->header + bytes + little(local + 28, 2);
+    entry->data = entry->header + bytes + t2t_little_endian(local + 28, 2);
     if (entry->data > reader->begin || central->packed > reader->begin - entry->data)
         return bad(reader, "has an entry that lies outside of it");
     entry->end = entry->data + central->packed;
@@ -182,16 +177,18 @@ static enum t2t_status read_entry(const struct reader *reader, const unsigned ch
 {
     const unsigned char *from = central + *at;
     if (bytes - *at < CENTRAL_BYTES || !is(from, "PK\1\2")) return bad(reader, "has a directory with a gap");
-    struct header header = {.flags = (unsigned)little(from + 8, 2),
-        .method = (unsigned)little(from + 10, 2),
-        .crc = (uint32_t)little(from + 16, 4),
-        .packed = little(from + 20, 4),
-        .size = little(from + 24, 4),
-        .name_bytes = (unsigned)little(from + 28, 2),
-        .extra_bytes = (unsigned)little(from + 30, 2),
-        .offset = little(from + 42, 4)};
-    const size_t whole = CENTRAL_BYTES + header.name_bytes + header.extra_bytes + (size_t)little(from + 32, 2);
-    if (bytes - *at < whole || little(from + 34, 2) || !widen(&header, from + CENTRAL_BYTES + header.name_bytes))
+    struct header header = {.flags = (unsigned)t2t_little_endian(from + 8, 2),
+        .method = (unsigned)t2t_little_endian(from + 10, 2),
+        .crc = (uint32_t)t2t_little_endian(from + 16, 4),
+        .packed = t2t_little_endian(from + 20, 4),
+        .size = t2t_little_endian(from + 24, 4),
+        .name_bytes = (unsigned)t2t_little_endian(from + 28, 2),
+        .extra_bytes = (unsigned)t2t_little_endian(from + 30, 2),
+        .offset = t2t_little_endian(from + 42, 4)};
+    const size_t whole =
+        CENTRAL_BYTES + header.name_bytes + header.extra_bytes + (size_t)t2t_little_endian(from + 32, 2);
+    if (bytes - *at < whole || t2t_little_endian(from + 34, 2) ||
+        !widen(&header, from + CENTRAL_BYTES + header.name_bytes))
         return bad(reader, "has a directory with a gap");
     const enum t2t_status status = check_header(reader, &header);
     if (status) return status;
