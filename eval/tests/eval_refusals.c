@@ -24,6 +24,11 @@ static int run_script(const char *script)
     return result.code;
 }
 
+static void write_text(const char *path, const char *text)
+{
+    write_file(path, text, strlen(text));
+}
+
 /* ---- 1: checks that were asked for ---- */
 
 static void checks(void **state)
@@ -87,9 +92,14 @@ static void folders(void **state)
     REFUSED(QUIET(in_shop("odd")), 3, "odd/weird: is no class of these weights; they know arrows_facing");
     REFUSED(QUIET(in_shop("flat")), 3, "give their labels with --labels FILE");
     REFUSED(QUIET(in_shop("flat"), "--labels", "nothing"), 3, "nothing: cannot be read");
-    write_file(in_shop("labels"), "dots_5_5.JPEG 5\ndots_5_17.JPEG 12\n", 37);
-    REFUSED(QUIET(in_shop("flat"), "--labels", in_shop("labels")), 3, "");
-    write_file(in_shop("labels"), "5\n0\n", 4);
+    write_text(in_shop("labels"), "dots_5_5.JPEG 5\ndots_5_17.JPEG 13\n");
+    REFUSED(QUIET(in_shop("flat"), "--labels", in_shop("labels")), 3, "labels: line 2: \"13\" is no index of a class");
+    write_text(in_shop("labels"), "dots_5_5.JPEG 5\ndots_5_17.JPEG 12\n");
+    REFUSED(
+        QUIET(in_shop("flat"), "--labels", in_shop("labels")), 3, "labels run from 1 to 12, so they are no indices");
+    write_text(in_shop("labels"), "5\n0\n1\n");
+    REFUSED(QUIET(in_shop("flat"), "--labels", in_shop("labels")), 3, "labels: has 3 labels for 2 pictures");
+    write_text(in_shop("labels"), "5\n0\n");
     EXPECT_OF(QUIET(in_shop("flat"), "--labels", in_shop("labels")), 0, "labels index");
     REFUSED(QUIET(shop.pictures, "--labels", in_shop("labels")), 2, "its folders say the labels");
     REFUSED(QUIET("--raw-input", shop.pictures), 3, "is a folder");
