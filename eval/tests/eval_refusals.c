@@ -229,16 +229,18 @@ static void outputs(void **state)
     EXPECT_OF(SHELL("\"$EVAL\" -q -w \"$W\" \"$P\" >/dev/full"), 6, "standard output cannot be written: No space left");
     EXPECT_OF(SHELL("\"$EVAL\" -q -w \"$W\" \"$P\" >&-"), 6, "standard output cannot be written: Bad file descriptor");
     EXPECT_OF(SHELL("\"$EVAL\" -q -w \"$W\" \"$P\" <&- 2>&-"), 0, "exact");
-    EXPECT_OF(SHELL("ulimit -f 1; \"$EVAL\" -q -w \"$W\" \"$P\" -o \"$D/out/r.json\" >/dev/null"), 6,
+    EXPECT_OF(SHELL("ulimit -f 3; \"$EVAL\" -q -w \"$W\" \"$P\" -o \"$D/out/r.json\" >/dev/null"), 6,
         "out/r.json: cannot be written: File too large");
-    EXPECT_OF(SHELL("ulimit -f 1; \"$EVAL\" -q -w \"$W\" \"$P\" --save-logits \"$D/out/l\" >/dev/null"), 6,
-        "out/l: cannot be written: File too large");
+    EXPECT_OF(
+        SHELL(
+            "ulimit -f 3; \"$EVAL\" -q -w \"$W\" \"$P\" -a exact,kdeformer,mean --save-logits \"$D/out/l\" >/dev/null"),
+        6, "out/l: cannot be written: File too large");
     /* the first failure gives the code, both are told */
-    const struct result two = SHELL("ulimit -f 1; \"$EVAL\" -q -w \"$W\" \"$P\" -o \"$D/out/r.json\" >/dev/full");
+    const struct result two = SHELL("ulimit -f 3; \"$EVAL\" -q -w \"$W\" \"$P\" -o \"$D/out/r.json\" >/dev/full");
     command_expect(&two, 6, "standard output cannot be written: No space left on device\n");
     assert_non_null(strstr(two.error, "out/r.json: cannot be written: File too large\n"));
     run_script("cp \"$W\" \"$D/out/old.json\"");
-    EXPECT_OF(SHELL("ulimit -f 1; \"$EVAL\" -q -w \"$W\" \"$P\" -o \"$D/out/old.json\" >/dev/null"), 6,
+    EXPECT_OF(SHELL("ulimit -f 3; \"$EVAL\" -q -w \"$W\" \"$P\" -o \"$D/out/old.json\" >/dev/null"), 6,
         "old.json: cannot be written");
     run_script("cmp \"$W\" \"$D/out/old.json\""); /* as it was */
     run_script("test \"$(ls -A \"$D/out\")\" = \"$(printf 'folder.json\\nfull.json\\nold.json\\ntwin.json')\"");
