@@ -24,6 +24,11 @@ static int run_script(const char *script)
     return result.code;
 }
 
+static void write_text(const char *path, const char *text)
+{
+    write_file(path, text, strlen(text));
+}
+
 /* ---- 1: checks that were asked for ---- */
 
 static void checks(void **state)
@@ -87,9 +92,14 @@ static void folders(void **state)
     REFUSED(QUIET(in_shop("odd")), 3, "odd/weird: is no class of these weights; they know arrows_facing");
     REFUSED(QUIET(in_shop("flat")), 3, "give their labels with --labels FILE");
     REFUSED(QUIET(in_shop("flat"), "--labels", "nothing"), 3, "nothing: cannot be read");
-    write_file(in_shop("labels"), "dots_5_5.JPEG 5\ndots_5_17.JPEG 12\n", 34);
-    REFUSED(QUIET(in_shop("flat"), "--labels", in_shop("labels")), 3, "");
-    write_file(in_shop("labels"), "5\n0\n", 4);
+    write_text(in_shop("labels"), "dots_5_5.JPEG 5\ndots_5_17.JPEG 13\n");
+    REFUSED(QUIET(in_shop("flat"), "--labels", in_shop("labels")), 3, "labels: line 2: \"13\" is no index of a class");
+    write_text(in_shop("labels"), "dots_5_5.JPEG 5\ndots_5_17.JPEG 12\n");
+    REFUSED(
+        QUIET(in_shop("flat"), "--labels", in_shop("labels")), 3, "labels run from 1 to 12, so they are no indices");
+    write_text(in_shop("labels"), "5\n0\n1\n");
+    REFUSED(QUIET(in_shop("flat"), "--labels", in_shop("labels")), 3, "labels: has 3 labels for 2 pictures");
+    write_text(in_shop("labels"), "5\n0\n");
     EXPECT_OF(QUIET(in_shop("flat"), "--labels", in_shop("labels")), 0, "labels index");
     REFUSED(QUIET(shop.pictures, "--labels", in_shop("labels")), 2, "its folders say the labels");
     REFUSED(QUIET("--raw-input", shop.pictures), 3, "is a folder");
@@ -219,16 +229,18 @@ static void outputs(void **state)
     EXPECT_OF(SHELL("\"$EVAL\" -q -w \"$W\" \"$P\" >/dev/full"), 6, "standard output cannot be written: No space left");
     EXPECT_OF(SHELL("\"$EVAL\" -q -w \"$W\" \"$P\" >&-"), 6, "standard output cannot be written: Bad file descriptor");
     EXPECT_OF(SHELL("\"$EVAL\" -q -w \"$W\" \"$P\" <&- 2>&-"), 0, "exact");
-    EXPECT_OF(SHELL("ulimit -f 2; \"$EVAL\" -q -w \"$W\" \"$P\" -o \"$D/out/r.json\" >/dev/null"), 6,
+    EXPECT_OF(SHELL("ulimit -f 3; \"$EVAL\" -q -w \"$W\" \"$P\" -o \"$D/out/r.json\" >/dev/null"), 6,
         "out/r.json: cannot be written: File too large");
-    EXPECT_OF(SHELL("ulimit -f 2; \"$EVAL\" -q -w \"$W\" \"$P\" --save-logits \"$D/out/l\" >/dev/null"), 6,
-        "out/l: cannot be written: File too large");
+    EXPECT_OF(
+        SHELL(
+            "ulimit -f 3; \"$EVAL\" -q -w \"$W\" \"$P\" -a exact,kdeformer,mean --save-logits \"$D/out/l\" >/dev/null"),
+        6, "out/l: cannot be written: File too large");
     /* the first failure gives the code, both are told */
-    const struct result two = SHELL("ulimit -f 2; \"$EVAL\" -q -w \"$W\" \"$P\" -o \"$D/out/r.json\" >/dev/full");
+    const struct result two = SHELL("ulimit -f 3; \"$EVAL\" -q -w \"$W\" \"$P\" -o \"$D/out/r.json\" >/dev/full");
     command_expect(&two, 6, "standard output cannot be written: No space left on device\n");
     assert_non_null(strstr(two.error, "out/r.json: cannot be written: File too large\n"));
     run_script("cp \"$W\" \"$D/out/old.json\"");
-    EXPECT_OF(SHELL("ulimit -f 2; \"$EVAL\" -q -w \"$W\" \"$P\" -o \"$D/out/old.json\" >/dev/null"), 6,
+    EXPECT_OF(SHELL("ulimit -f 3; \"$EVAL\" -q -w \"$W\" \"$P\" -o \"$D/out/old.json\" >/dev/null"), 6,
         "old.json: cannot be written");
     run_script("cmp \"$W\" \"$D/out/old.json\""); /* as it was */
     run_script("test \"$(ls -A \"$D/out\")\" = \"$(printf 'folder.json\\nfull.json\\nold.json\\ntwin.json')\"");
