@@ -106,7 +106,6 @@ static void add_times(struct loop *loop, size_t run, size_t pictures)
     struct run_result *result = &evaluation->result[run];
     const struct t2t_costs *costs = t2t_session_costs(loop->session);
     result->forward_seconds += costs->seconds;
-    result->layer1_seconds += costs->layer[0].attention_seconds;
     result->forward_ms[evaluation->batches] = 1e3 * costs->seconds / (double)pictures;
     result->layer1_ms[evaluation->batches] = 1e3 * costs->layer[0].attention_seconds / (double)pictures;
     result->macs = costs->macs;
@@ -121,6 +120,8 @@ static void score(const struct loop *loop, const struct t2t_batch *batch, size_t
     const struct evaluation *evaluation = loop->evaluation;
     const size_t stride = evaluation->options.batch * loop->classes;
     const float *reference = loop->logits + evaluation->runs->reference * stride + at * loop->classes;
+    const size_t label = evaluation->labelled ? (size_t)batch->label[at] : 0;
+    const bool reference_right = evaluation->labelled && t2t_rank_of(reference, loop->classes, label) == 0;
     size_t reference_answer;
     t2t_top_classes(reference, loop->classes, 1, &reference_answer);
     for (size_t run = 0; run < evaluation->runs->count; run++) {
@@ -132,8 +133,7 @@ static void score(const struct loop *loop, const struct t2t_batch *batch, size_t
         if (result->logits)
             memcpy(result->logits + (evaluation->images + at) * loop->classes, logits, loop->classes * sizeof *logits);
         if (!evaluation->labelled) continue;
-        const size_t label = (size_t)batch->label[at], rank = t2t_rank_of(logits, loop->classes, label);
-        const bool reference_right = t2t_rank_of(reference, loop->classes, label) == 0;
+        const size_t rank = t2t_rank_of(logits, loop->classes, label);
         result->correct1 += rank == 0;
         result->correct5 += rank < TOP;
         result->lost += reference_right && rank != 0;

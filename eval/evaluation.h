@@ -15,7 +15,7 @@ struct run_result {
     size_t lost, gained;                    /* right only by the reference, right only by this one */
     size_t agreed;                          /* same answer as the reference, right or wrong */
     double loss;                            /* summed -log softmax of the label */
-    double forward_seconds, layer1_seconds; /* summed over batches; layer 1: its attention alone */
+    double forward_seconds;                 /* summed over batches */
     double macs, layer1_macs;               /* of one picture */
     double *forward_ms, *layer1_ms;         /* [batches] milliseconds a picture */
     double *layer_seconds;                  /* [layers] summed, attention alone */

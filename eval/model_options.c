@@ -6,6 +6,7 @@
 
 #include "eval/progress.h"
 #include "eval/weights_lookup.h"
+#include "layers/base/cpu_features.h"
 
 enum { DEFAULT_SIZE = 224 };
 
@@ -23,6 +24,11 @@ enum t2t_status t2t_open_model(const struct model_options *options, struct t2t_m
     t2t_detail("%s: %s, %.1f million parameters, loaded in %.2f s", *path, t2t_model_config(*model)->name,
         1e-6 * (double)t2t_model_parameters(*model), t2t_seconds() - begin);
     return T2T_OK;
+}
+
+size_t t2t_choose_threads(const struct model_options *options)
+{
+    return options->threads ? options->threads : t2t_cpu_allowed();
 }
 
 static enum t2t_status read_triple(const char *option, const char *text, double minimum, float values[3])

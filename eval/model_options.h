@@ -50,6 +50,9 @@ struct model_options {
 /* Finds and loads the weights. *path (to be freed) is the file. */
 enum t2t_status t2t_open_model(const struct model_options *options, struct t2t_model **model, char **path);
 
+/* --threads, or as many as may be used. */
+size_t t2t_choose_threads(const struct model_options *options);
+
 /* How pictures become the input of `model`; for NULL, timm's evaluation at 224 px. */
 enum t2t_status t2t_choose_preprocess(
     const struct model_options *options, const struct t2t_model *model, struct t2t_preprocess *preprocess);

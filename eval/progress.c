@@ -193,7 +193,8 @@ void t2t_progress_begin(const char *what, size_t total)
     if (console.style != PROGRESS_NONE) show(console.begin);
 }
 
-bool t2t_progress_due(size_t done)
+/* Whether an update would show anything now. */
+static bool is_due(size_t done)
 {
     const double waited = t2t_seconds() - console.shown;
     if (!console.running || console.style == PROGRESS_NONE) return false;
@@ -205,7 +206,7 @@ void t2t_progress_update(size_t done, const char *state)
 {
     console.done = done;
     snprintf(console.state, sizeof console.state, "%s", state);
-    if (t2t_progress_due(done)) show(t2t_seconds());
+    if (is_due(done)) show(t2t_seconds());
 }
 
 void t2t_progress_end(void)

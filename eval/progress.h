@@ -24,8 +24,6 @@ void t2t_detail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* One progress display at a time; `what` is what is counted, "pictures". */
 void t2t_progress_begin(const char *what, size_t total);
-/* Whether an update would show anything now. */
-bool t2t_progress_due(size_t done);
 /* `state` says how it stands, "exact top-1 82.1 +- 0.9". */
 void t2t_progress_update(size_t done, const char *state);
 void t2t_progress_end(void);

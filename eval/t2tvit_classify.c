@@ -14,7 +14,6 @@
 #include "eval/progress.h"
 #include "eval/sha256.h"
 #include "eval/text_formats.h"
-#include "layers/base/cpu_features.h"
 
 /* What answering needs. */
 struct classification {
@@ -152,7 +151,7 @@ static enum t2t_status list_pictures(struct classification *c, size_t operands, 
 
 static enum t2t_status open_source(struct classification *c)
 {
-    const size_t threads = settings.model.threads ? settings.model.threads : t2t_cpu_allowed();
+    const size_t threads = t2t_choose_threads(&settings.model);
     c->batch = settings.batch ? settings.batch : threads;
     if (settings.raw_input) {
         const enum t2t_status status =

@@ -12,7 +12,6 @@
 #include "eval/output.h"
 #include "eval/progress.h"
 #include "eval/report.h"
-#include "layers/base/cpu_features.h"
 
 static struct report report; /* of this run; also what an interrupt reports */
 
@@ -119,7 +118,7 @@ static bool checks_hold(const struct evaluation *evaluation)
 static enum t2t_status open_source(struct picture_source *source, const struct t2t_dataset *pictures,
     struct t2t_tensors *tensors, const struct t2t_preprocess *preprocess, const struct evaluation *evaluation)
 {
-    const size_t threads = settings.model.threads ? settings.model.threads : t2t_cpu_allowed();
+    const size_t threads = t2t_choose_threads(&settings.model);
     report.workers = settings.workers ? settings.workers : threads > 1 ? threads - 1 : 1;
     report.overlap =
         settings.pipeline == PIPELINE_OVERLAP || (settings.pipeline == PIPELINE_AUTO && evaluation->runs->count == 1);

@@ -11,7 +11,6 @@
 #include "eval/profile_report.h"
 #include "eval/progress.h"
 #include "eval/tool.h"
-#include "layers/base/cpu_features.h"
 
 enum { MOST_BATCHES = 16, LARGEST_BATCH = 4096 };
 
@@ -150,7 +149,7 @@ static enum t2t_status profile(
     const struct profile common = {.model = model,
         .runs = &runs,
         .preprocess = &preprocess,
-        .options = {.threads = settings.model.threads ? settings.model.threads : t2t_cpu_allowed(),
+        .options = {.threads = t2t_choose_threads(&settings.model),
             .warmup_seconds = settings.warmup,
             .min_seconds = settings.min_time,
             .min_rounds = settings.min_runs}};

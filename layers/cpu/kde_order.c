@@ -24,27 +24,32 @@ static void sort_by_code(uint16_t *code, size_t rows, size_t bits, uint32_t *sta
     for (size_t i = 0; i < rows; i++) order[start[code[i]]++] = (uint32_t)i;
 }
 
+/* Codes and order of a unit's rows x [rows, head_dim], those of q or of k. */
+static void order_rows(const struct kde *kde, size_t unit, const float *x, size_t stride, size_t rows, uint16_t *code,
+    uint32_t *start, uint32_t *order)
+{
+    const struct attention_call *call = kde->call;
+    const size_t dim = call->shape.head_dim, bits = call->config.projections;
+    double clock = t2t_step_begin(call);
+    kde->kernels->sign_hash(x, stride, rows, dim, call->draws.projection + unit * dim * bits, bits, code);
+    clock = t2t_step_end(call, ATTENTION_STEP_HASH, clock);
+    sort_by_code(code, rows, bits, start, order);
+    t2t_step_end(call, ATTENTION_STEP_SORT, clock);
+}
+
 void t2t_kde_order_queries(const struct kde *kde, const struct kde_unit *memory, size_t unit)
 {
     const struct attention_call *call = kde->call;
-    const size_t rows = call->shape.queries, dim = call->shape.head_dim, bits = call->config.projections;
-    double clock = t2t_step_begin(call);
-    kde->kernels->sign_hash(t2t_head_view(call, unit).q, call->q_stride, rows, dim,
-        call->draws.projection + unit * dim * bits, bits, memory->q_code);
-    clock = t2t_step_end(call, ATTENTION_STEP_HASH, clock);
-    sort_by_code(memory->q_code, rows, bits, memory->q_start, memory->q_order);
-    t2t_step_end(call, ATTENTION_STEP_SORT, clock);
+    order_rows(kde, unit, t2t_head_view(call, unit).q, call->q_stride, call->shape.queries, memory->q_code,
+        memory->q_start, memory->q_order);
 }
 
 void t2t_kde_order_keys(const struct kde *kde, const struct kde_unit *memory, size_t unit)
 {
     const struct attention_call *call = kde->call;
-    const size_t rows = call->shape.keys, dim = call->shape.head_dim, bits = call->config.projections;
-    double clock = t2t_step_begin(call);
-    kde->kernels->sign_hash(t2t_head_view(call, unit).k, call->k_stride, rows, dim,
-        call->draws.projection + unit * dim * bits, bits, memory->k_code);
-    clock = t2t_step_end(call, ATTENTION_STEP_HASH, clock);
-    sort_by_code(memory->k_code, rows, bits, memory->k_start, memory->k_order);
-    for (size_t i = 0; i < rows; i++) memory->k_position[memory->k_order[i]] = (uint32_t)i;
+    order_rows(kde, unit, t2t_head_view(call, unit).k, call->k_stride, call->shape.keys, memory->k_code,
+        memory->k_start, memory->k_order);
+    const double clock = t2t_step_begin(call);
+    for (size_t i = 0; i < call->shape.keys; i++) memory->k_position[memory->k_order[i]] = (uint32_t)i;
     t2t_step_end(call, ATTENTION_STEP_SORT, clock);
 }
