@@ -12,14 +12,14 @@
 /* What one attention (and seed) did. */
 struct run_result {
     size_t correct1, correct5;
-    size_t lost, gained;                    /* right only by the reference, right only by this one */
-    size_t agreed;                          /* same answer as the reference, right or wrong */
-    double loss;                            /* summed -log softmax of the label */
-    double forward_seconds;                 /* summed over batches */
-    double macs, layer1_macs;               /* of one picture */
-    double *forward_ms, *layer1_ms;         /* [batches] milliseconds a picture */
-    double *layer_seconds;                  /* [layers] summed, attention alone */
-    float *logits;                          /* [pictures, classes] where they are to be saved, else NULL */
+    size_t lost, gained;            /* right only by the reference, right only by this one */
+    size_t agreed;                  /* same answer as the reference, right or wrong */
+    double loss;                    /* summed -log softmax of the label */
+    double forward_seconds;         /* summed over batches */
+    double macs, layer1_macs;       /* of one picture */
+    double *forward_ms, *layer1_ms; /* [batches] milliseconds a picture */
+    double *layer_seconds;          /* [layers] summed, attention alone */
+    float *logits;                  /* [pictures, classes] where they are to be saved, else NULL */
 };
 
 struct skipped_picture {

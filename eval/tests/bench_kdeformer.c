@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "layers/cpu/cpu_attention.h"
+#include "layers/tests/bench_support.h"
 #include "loaders/batch_loader.h"
 #include "vit/t2t_vit.h"
 
@@ -187,12 +188,6 @@ static void make_rows(struct bench *bench)
     snprintf(row->name, sizeof row->name, "default");
 }
 
-static int ascending(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void print_rows(const struct bench *bench)
 {
     const struct attention_shape shape = t2t_layer_shape(bench->model, bench->layer);
@@ -206,7 +201,7 @@ static void print_rows(const struct bench *bench)
         const struct row *row = &bench->row[i];
         const struct attention_method *method = attention_method(ATTENTION_KDEFORMER);
         for (size_t r = 0; r < bench->rounds; r++) ratio[r] = row->time[r] / first->time[r];
-        qsort(ratio, bench->rounds, sizeof *ratio, ascending);
+        bench_sort(ratio, bench->rounds);
         printf("  %-36s %6zu %7zu %7.4f %6.3f %6.3f %6.3f (%.3f ... %.3f)\n", row->name, row->config.bucket,
             row->config.samples, row->error / (double)row->errors, row->error / first->error,
             method->macs(&shape, &row->config) / method->macs(&shape, &first->config), ratio[bench->rounds / 2],

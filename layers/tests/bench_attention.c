@@ -14,6 +14,7 @@
 #include "layers/attention.h"
 #include "layers/base/random.h"
 #include "layers/cpu/cpu_attention.h"
+#include "layers/tests/bench_support.h"
 
 enum { MOST_ROUNDS = 1001 };
 
@@ -74,22 +75,6 @@ static double peak_of(const struct attention_kernels *kernels)
     return strcmp(kernels->name, "avx2") == 0 ? peak_avx2() : 0;
 }
 
-/* ---- statistics ---- */
-
-static int ascending(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* "median (quartile ... quartile)" */
-static void print_spread(const char *label, double *sample, size_t count, double unit, const char *unit_name)
-{
-    qsort(sample, count, sizeof *sample, ascending);
-    printf("  %s %.3g%s (%.3g ... %.3g)", label, sample[count / 2] * unit, unit_name, sample[count / 4] * unit,
-        sample[count - 1 - count / 4] * unit);
-}
-
 /* ---- one case ---- */
 
 static double seconds_of(const struct attention_kernels *kernels, size_t threads, const struct attention_call *call)
@@ -99,21 +84,11 @@ static double seconds_of(const struct attention_kernels *kernels, size_t threads
     return now() - begin;
 }
 
-static void *allocate(size_t bytes)
-{
-    void *memory = aligned_alloc(64, (bytes + 63) / 64 * 64 + 64);
-    if (!memory) {
-        fprintf(stderr, "out of memory\n");
-        exit(1);
-    }
-    return memory;
-}
-
 static void run_case(const struct attention_kernels *kernels, const struct bench_case *bench, size_t rounds)
 {
     const struct attention_shape *shape = &bench->shape;
     const size_t width = shape->heads * shape->head_dim, rows = bench->batch * shape->queries;
-    float *qkv = allocate(rows * 3 * width * sizeof *qkv), *out = allocate(rows * width * sizeof *out);
+    float *qkv = bench_allocate(rows * 3 * width * sizeof *qkv), *out = bench_allocate(rows * width * sizeof *out);
     t2t_random_normal((struct t2t_random_key){.seed = 1, .purpose = T2T_RANDOM_TEST}, rows * 3 * width, qkv);
     struct attention_call exact = {.shape = *shape,
         .config = {.kind = ATTENTION_EXACT},
@@ -129,9 +104,9 @@ static void run_case(const struct attention_kernels *kernels, const struct bench
     struct attention_call kde = exact;
     kde.config = bench->kdeformer;
     const size_t units = bench->batch * shape->heads;
-    float *projection = allocate(units * shape->head_dim * kde.config.projections * sizeof *projection);
-    uint32_t *uniform = allocate(units * kde.config.samples * sizeof *uniform);
-    uint32_t *pilot_uniform = allocate(units * kde.config.pilot * sizeof *pilot_uniform);
+    float *projection = bench_allocate(units * shape->head_dim * kde.config.projections * sizeof *projection);
+    uint32_t *uniform = bench_allocate(units * kde.config.samples * sizeof *uniform);
+    uint32_t *pilot_uniform = bench_allocate(units * kde.config.pilot * sizeof *pilot_uniform);
     uint64_t image[64] = {0};
     for (size_t i = 0; i < bench->batch; i++) image[i] = i;
     const struct attention_draw_memory draws = {
@@ -139,8 +114,9 @@ static void run_case(const struct attention_kernels *kernels, const struct bench
     attention_draw(shape, &kde.config, 1, 0, image, bench->batch, &draws);
     kde.draws =
         (struct attention_draws){.projection = projection, .sample_uniform = uniform, .pilot_uniform = pilot_uniform};
-    exact.scratch = allocate(t2t_cpu_attention_scratch(kernels, bench->threads, shape, &exact.config, bench->batch));
-    kde.scratch = allocate(t2t_cpu_attention_scratch(kernels, bench->threads, shape, &kde.config, bench->batch));
+    exact.scratch =
+        bench_allocate(t2t_cpu_attention_scratch(kernels, bench->threads, shape, &exact.config, bench->batch));
+    kde.scratch = bench_allocate(t2t_cpu_attention_scratch(kernels, bench->threads, shape, &kde.config, bench->batch));
 
     static double exact_time[MOST_ROUNDS], kde_time[MOST_ROUNDS], ratio[MOST_ROUNDS], share[MOST_ROUNDS];
     const double flop = 2 * (double)bench->batch * attention_method(ATTENTION_EXACT)->macs(shape, &exact.config);
@@ -154,10 +130,10 @@ static void run_case(const struct attention_kernels *kernels, const struct bench
         share[i] = peak > 0 ? flop / exact_time[i] / peak / (double)bench->threads : 0;
     }
     printf("%-34s batch %zu, %zu thread%s:", bench->name, bench->batch, bench->threads, bench->threads > 1 ? "s" : "");
-    print_spread("exact", exact_time, rounds, 1e3, " ms");
-    if (share[0] > 0) print_spread("=", share, rounds, 100, " % of peak");
-    print_spread("; kdeformer", kde_time, rounds, 1e3, " ms");
-    print_spread("; ratio", ratio, rounds, 1, "");
+    bench_print_spread("exact", exact_time, rounds, 1e3, " ms");
+    if (share[0] > 0) bench_print_spread("=", share, rounds, 100, " % of peak");
+    bench_print_spread("; kdeformer", kde_time, rounds, 1e3, " ms");
+    bench_print_spread("; ratio", ratio, rounds, 1, "");
     printf("\n");
     fflush(stdout);
     free(qkv);

@@ -11,6 +11,7 @@
 
 #include "layers/base/random.h"
 #include "layers/cpu/cpu_attention.h"
+#include "layers/tests/bench_support.h"
 
 enum { MOST_ROUNDS = 1001, METHODS = 5 };
 
@@ -35,34 +36,11 @@ static const struct bench_case cases[] = {
             {ATTENTION_SCATTERBRAIN, .window = 17, .features = 24}}},
 };
 
-static void *allocate(size_t bytes)
-{
-    void *memory = aligned_alloc(64, (bytes + 64) / 64 * 64);
-    if (!memory) {
-        fprintf(stderr, "out of memory\n");
-        exit(1);
-    }
-    return memory;
-}
-
 static double now(void)
 {
     struct timespec time;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static void print_spread(const char *label, double *sample, size_t count, double unit)
-{
-    qsort(sample, count, sizeof *sample, ascending);
-    printf("  %s %.3g (%.3g ... %.3g)", label, sample[count / 2] * unit, sample[count / 4] * unit,
-        sample[count - 1 - count / 4] * unit);
 }
 
 struct turn {
@@ -77,18 +55,18 @@ static void run_case(const struct attention_kernels *kernels, const struct bench
     const struct attention_shape *shape = &bench->shape;
     const size_t width = shape->heads * shape->head_dim;
     const uint64_t image = 0;
-    float *qkv = allocate(shape->queries * 3 * width * sizeof *qkv);
-    float *out = allocate(shape->queries * width * sizeof *out);
+    float *qkv = bench_allocate(shape->queries * 3 * width * sizeof *qkv);
+    float *out = bench_allocate(shape->queries * width * sizeof *out);
     t2t_random_normal((struct t2t_random_key){.seed = 1, .purpose = T2T_RANDOM_TEST}, shape->queries * 3 * width, qkv);
     for (size_t i = 0; i < METHODS; i++) {
         const struct attention_method *method = attention_method(bench->config[i].kind);
         struct attention_draw_counts counts = {0};
         if (method->draw_counts) counts = method->draw_counts(shape, &bench->config[i]);
         struct attention_draw_memory *draws = &turns[i].draws;
-        draws->projection = allocate(shape->heads * counts.projection * sizeof(float));
-        draws->sample_uniform = allocate(shape->heads * counts.sample_uniform * sizeof(uint32_t));
-        draws->features = allocate(shape->heads * counts.features * sizeof(float));
-        draws->rotation = allocate(shape->heads * counts.rotation * sizeof(float));
+        draws->projection = bench_allocate(shape->heads * counts.projection * sizeof(float));
+        draws->sample_uniform = bench_allocate(shape->heads * counts.sample_uniform * sizeof(uint32_t));
+        draws->features = bench_allocate(shape->heads * counts.features * sizeof(float));
+        draws->rotation = bench_allocate(shape->heads * counts.rotation * sizeof(float));
         turns[i].call = (struct attention_call){.shape = *shape,
             .config = bench->config[i],
             .draws = {.projection = draws->projection,
@@ -104,7 +82,7 @@ static void run_case(const struct attention_kernels *kernels, const struct bench
             .v_stride = 3 * width,
             .out = out,
             .out_stride = width,
-            .scratch = allocate(t2t_cpu_attention_scratch(kernels, 1, shape, &bench->config[i], 1))};
+            .scratch = bench_allocate(t2t_cpu_attention_scratch(kernels, 1, shape, &bench->config[i], 1))};
     }
     for (size_t round = 0; round < rounds; round++)
         for (size_t i = 0; i < METHODS; i++) {
@@ -122,9 +100,9 @@ static void run_case(const struct attention_kernels *kernels, const struct bench
     for (size_t i = 0; i < METHODS; i++) {
         const struct attention_method *method = attention_method(bench->config[i].kind);
         printf("  %-12s %7.1f MMAC", method->name, method->macs(shape, &bench->config[i]) / 1e6);
-        print_spread("ms", turns[i].seconds, rounds, 1e3);
-        print_spread("draws ms", turns[i].draw_seconds, rounds, 1e3);
-        print_spread("exact / it", turns[i].ratio, rounds, 1);
+        bench_print_spread("ms", turns[i].seconds, rounds, 1e3, "");
+        bench_print_spread("draws ms", turns[i].draw_seconds, rounds, 1e3, "");
+        bench_print_spread("exact / it", turns[i].ratio, rounds, 1, "");
         printf("\n");
         free(turns[i].draws.projection);
         free(turns[i].draws.sample_uniform);

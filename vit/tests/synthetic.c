@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static bool ends_with(const char *text, const char *end)
 {
@@ -119,5 +120,19 @@ enum t2t_status synthetic_weights_write(const char *path, const struct t2t_confi
     for (size_t i = 0; tensors && i < count; i++) free((void *)(uintptr_t)tensors[i].data);
     free(tensors);
     free(names);
+    return status;
+}
+
+enum t2t_status synthetic_model_load(struct t2t_model **model, const struct t2t_config *config, uint64_t seed)
+{
+    char path[1024];
+    *model = NULL;
+    snprintf(path, sizeof path, "%s/t2tvit_synthetic_XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+    const int descriptor = mkstemp(path);
+    if (descriptor < 0) return t2t_fail(T2T_CANNOT_WRITE, "%s: cannot be made", path);
+    close(descriptor);
+    enum t2t_status status = synthetic_weights_write(path, config, seed);
+    if (!status) status = t2t_model_load(model, NULL, path);
+    unlink(path); /* the mapping stays */
     return status;
 }

@@ -17,4 +17,7 @@ void synthetic_picture(size_t size, uint64_t seed, float *out);
 /* Writes a weights file for a configuration, with the metadata that describes it. */
 enum t2t_status synthetic_weights_write(const char *path, const struct t2t_config *config, uint64_t seed);
 
+/* A model of such weights, whose file is gone already. On failure *model is NULL. */
+enum t2t_status synthetic_model_load(struct t2t_model **model, const struct t2t_config *config, uint64_t seed);
+
 #endif
