@@ -101,6 +101,8 @@ enum { KDE_PRESET_DEFAULT, KDE_PRESET_PUBLISHED };
     "reformer      rounds of hashing, queries as keys, k unused (ICLR 2020)\n"                                         \
     "scatterbrain  a local window exactly, low rank elsewhere (NeurIPS 2021);\n"                                       \
     "              also called sblocal\n"                                                                              \
+    "kde-theory    Algorithm 1 of the same paper: density estimates, then\n"                                           \
+    "              samples alone; for study\n"                                                                         \
     "mean          the mean of v: a control, what attention is worth"
 
 enum { ATTENTION_NAME_BYTES = 96 };

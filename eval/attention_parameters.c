@@ -19,9 +19,9 @@ static const char *const sampling_words[] = {"multinomial", "systematic", NULL};
 static const char *const probability_words[] = {"value", "pilot", "uniform", "column-norm", NULL};
 
 static const struct attention_parameter parameters[] = {
-    {FIELD(samples), METHOD(ATTENTION_KDEFORMER), NULL},
-    {FIELD(bucket), METHOD(ATTENTION_KDEFORMER) | METHOD(ATTENTION_REFORMER), NULL},
-    {FIELD(projections), METHOD(ATTENTION_KDEFORMER), NULL},
+    {FIELD(samples), METHOD(ATTENTION_KDEFORMER) | METHOD(ATTENTION_KDE_THEORY), NULL},
+    {FIELD(bucket), METHOD(ATTENTION_KDEFORMER) | METHOD(ATTENTION_KDE_THEORY) | METHOD(ATTENTION_REFORMER), NULL},
+    {FIELD(projections), METHOD(ATTENTION_KDEFORMER) | METHOD(ATTENTION_KDE_THEORY), NULL},
     {FIELD(sampling), METHOD(ATTENTION_KDEFORMER), sampling_words},
     {FIELD(probability), METHOD(ATTENTION_KDEFORMER), probability_words},
     {FIELD(pilot), METHOD(ATTENTION_KDEFORMER), NULL},
@@ -111,6 +111,7 @@ static const struct feature_size {
     [ATTENTION_KDEFORMER] = {true, AT(samples), AT(bucket),
         {.projections = 7, .sampling = KDE_SYSTEMATIC, .probability = KDE_PILOT, .pilot = 32, .sample_groups = 4},
         {.projections = 7, .sample_groups = 1}},
+    [ATTENTION_KDE_THEORY] = {true, AT(samples), AT(bucket), {.projections = 7}, {.projections = 7}},
     [ATTENTION_PERFORMER] = {true, AT(features), NONE, {.features = 0}, {.features = 0}},
     [ATTENTION_REFORMER] = {true, NONE, AT(bucket), {.rounds = 2}, {.rounds = 2}},
     [ATTENTION_SCATTERBRAIN] = {true, AT(features), AT(window), {.features = 0}, {.features = 0}},

@@ -63,8 +63,8 @@ static void print_notes(const struct study *study, FILE *out, const char *begin)
         "%serrors are ||A~V - AV|| / ||AV||, exact being AV: mean over heads and %zu unit%s, %zu seed%s\n"
         "%sms: median [quartiles] of %zu run%s of one unit's attention with its random draws, all in turns; vs exact: "
         "median of the runs' own ratios\n"
-        "%sfeatures m: kdeformer takes m samples and buckets of m/2, performer m features, reformer buckets of m/2 "
-        "(two a round, 2 rounds), scatterbrain m features and a window of m/2\n",
+        "%sfeatures m: kdeformer and kde-theory take m samples and buckets of m/2, performer m features, reformer "
+        "buckets of m/2 (two a round, 2 rounds), scatterbrain m features and a window of m/2\n",
         begin, study->input->units, study->input->units == 1 ? "" : "s", study->seeds, study->seeds == 1 ? "" : "s",
         begin, study->runs, study->runs == 1 ? "" : "s", begin);
     if (study->left_out)

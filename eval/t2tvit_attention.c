@@ -49,11 +49,12 @@ static const struct option_row rows[] = {
     {OPTION_NUMBER, 'n', "limit", "N", "pictures (4), or independent sets of rows (1)", &settings.limit, 1, 65536},
     {.type = OPTION_SECTION, .help = "Attention:"},
     {OPTION_TEXT, 'a', "attention", "LIST",
-        "methods beside exact (kdeformer,kdeformer:published,performer,\nreformer,scatterbrain); mean is a control",
+        "methods beside exact (kdeformer,kdeformer:published,performer,\nreformer,scatterbrain); kde-theory for study, "
+        "mean as a control",
         &settings.attention, 0, 0},
     {OPTION_TEXT, 0, "features", "LIST",
-        "feature sizes m (64,128,...,4096): kdeformer takes m samples and\nbuckets of m/2, performer m features, "
-        "reformer buckets of m/2,\nscatterbrain m features and a window of m/2",
+        "feature sizes m (64,128,...,4096): kdeformer and kde-theory take m\nsamples and buckets of m/2, performer m "
+        "features, reformer buckets of\nm/2, scatterbrain m features and a window of m/2",
         &settings.features, 0, 0},
     {OPTION_TEXTS, 0, "attn-opt", "SETTING", "METHOD.KEY=VALUE for every size, as in kdeformer.bucket=32",
         &settings.attn_opt, 0, 0},

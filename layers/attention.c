@@ -69,16 +69,24 @@ static enum t2t_status kdeformer_check_samples(const struct attention_config *co
     return T2T_OK;
 }
 
-static enum t2t_status kdeformer_check(const struct attention_shape *shape, const struct attention_config *config)
+/* What the block diagonal and the integer sums allow. */
+static enum t2t_status hash_check(
+    const char *name, const struct attention_shape *shape, const struct attention_config *config)
 {
     if (config->projections < 1 || config->projections > MAX_PROJECTIONS)
         return t2t_fail(
-            T2T_BAD_USAGE, "kdeformer hashes with 1 to %d projections, not %zu", MAX_PROJECTIONS, config->projections);
+            T2T_BAD_USAGE, "%s hashes with 1 to %d projections, not %zu", name, MAX_PROJECTIONS, config->projections);
     if (config->bucket < 1 || config->bucket > MAX_BUCKET)
-        return t2t_fail(T2T_BAD_USAGE, "kdeformer's buckets hold 1 to %d keys, not %zu", MAX_BUCKET, config->bucket);
+        return t2t_fail(T2T_BAD_USAGE, "%s's buckets hold 1 to %d keys, not %zu", name, MAX_BUCKET, config->bucket);
     if (shape->keys > UINT32_C(1) << 20)
-        return t2t_fail(T2T_BAD_USAGE, "kdeformer's integer sums hold at most 2^20 keys, not %zu", shape->keys);
-    return kdeformer_check_samples(config);
+        return t2t_fail(T2T_BAD_USAGE, "%s's integer sums hold at most 2^20 keys, not %zu", name, shape->keys);
+    return T2T_OK;
+}
+
+static enum t2t_status kdeformer_check(const struct attention_shape *shape, const struct attention_config *config)
+{
+    const enum t2t_status status = hash_check("kdeformer", shape, config);
+    return status ? status : kdeformer_check_samples(config);
 }
 
 static struct attention_draw_counts kdeformer_draw_counts(
@@ -113,6 +121,36 @@ static double kdeformer_macs(const struct attention_shape *shape, const struct a
     const double hashes = (queries + keys) * (double)(shape->head_dim * config->projections);
     const double products = queries * (bucket + (double)config->samples) * (double)(shape->head_dim + shape->value_dim);
     return (double)shape->heads * (hashes + products + kdeformer_probability_macs(shape, config));
+}
+
+/* ---- kde-theory ---- */
+
+static enum t2t_status kde_theory_check(const struct attention_shape *shape, const struct attention_config *config)
+{
+    if (config->samples < 1 || config->samples > MAX_SAMPLES)
+        return t2t_fail(T2T_BAD_USAGE, "kde-theory takes 1 to %d samples, not %zu", MAX_SAMPLES, config->samples);
+    return hash_check("kde-theory", shape, config);
+}
+
+/* A place for the samples of each estimate, and the drawn keys. */
+static struct attention_draw_counts kde_theory_draw_counts(
+    const struct attention_shape *shape, const struct attention_config *config)
+{
+    return (struct attention_draw_counts){
+        .projection = shape->head_dim * config->projections, .sample_uniform = 2 + config->samples};
+}
+
+/* Hashes, the two estimates (each row with a block and the samples), one pass over v, and the sampled keys. */
+static double kde_theory_macs(const struct attention_shape *shape, const struct attention_config *config)
+{
+    const double queries = (double)shape->queries, keys = (double)shape->keys, samples = (double)config->samples;
+    const double bucket = shape->keys < config->bucket ? keys : (double)config->bucket;
+    const double dim = (double)shape->head_dim, value_dim = (double)shape->value_dim;
+    const double hashes = (queries + keys) * dim * (double)config->projections;
+    const double sums = queries * (bucket + (samples < keys ? samples : keys)) * dim;
+    const double columns = (queries * bucket + keys * (samples < queries ? samples : queries)) * dim;
+    const double outputs = queries * samples * (dim + value_dim);
+    return (double)shape->heads * (hashes + sums + columns + keys * (value_dim + 1) + outputs);
 }
 
 /* ---- performer ---- */
@@ -251,6 +289,13 @@ static const struct attention_method methods[ATTENTION_KINDS] = {
         .check = scatterbrain_check,
         .draw_counts = scatterbrain_draw_counts,
         .macs = scatterbrain_macs},
+    [ATTENTION_KDE_THEORY] = {.kind = ATTENTION_KDE_THEORY,
+        .name = "kde-theory",
+        .summary = "KDEformer's Algorithm 1: density estimates, then samples alone; for study",
+        .random = true,
+        .check = kde_theory_check,
+        .draw_counts = kde_theory_draw_counts,
+        .macs = kde_theory_macs},
     [ATTENTION_MEAN] = {.kind = ATTENTION_MEAN,
         .name = "mean",
         .summary = "the mean of v for every query: a control, what is lost without attention",

@@ -19,6 +19,7 @@ enum attention_kind {
     ATTENTION_PERFORMER,    /* Choromanski et al., ICLR 2021: positive orthogonal random features (FAVOR+) */
     ATTENTION_REFORMER,     /* Kitaev, Kaiser, Levskaya, ICLR 2020: rounds of hashing of shared queries and keys */
     ATTENTION_SCATTERBRAIN, /* Chen et al., NeurIPS 2021: a local window exactly, low rank elsewhere */
+    ATTENTION_KDE_THEORY,   /* KDEformer's Algorithm 1: sums and norms by density estimates, then samples; for study */
     ATTENTION_MEAN,         /* every query gets the mean of v: the control that shows what attention is worth */
     ATTENTION_KINDS
 };
@@ -43,9 +44,9 @@ enum kde_probability {
 /* A method and its options; those of other methods are ignored. */
 struct attention_config {
     enum attention_kind kind;
-    size_t projections; /* kdeformer: bits of the hash, 1 ... 16 */
-    size_t bucket;      /* kdeformer: keys in a block of the block diagonal; reformer: tokens in a chunk */
-    size_t samples;     /* kdeformer: sampled keys of the remainder, 0 for none */
+    size_t projections; /* kdeformer, kde-theory: bits of the hash, 1 ... 16 */
+    size_t bucket;      /* kdeformer, kde-theory: keys in a block of the block diagonal; reformer: tokens in a chunk */
+    size_t samples;     /* kdeformer: sampled keys of the remainder, 0 for none; kde-theory: of every sum */
     size_t features;    /* performer; scatterbrain: an even number, half of them drawn */
     size_t window;      /* scatterbrain: keys that a query sees exactly */
     size_t rounds;      /* reformer: of hashing */
@@ -58,9 +59,9 @@ struct attention_config {
 
 /* Every random choice of one layer. Pointers that the method does not use are NULL. */
 struct attention_draws {
-    const float *projection;         /* kdeformer: [batch, heads, head_dim, projections], standard normal */
+    const float *projection;         /* kdeformer, kde-theory: [batch, heads, head_dim, projections], standard normal */
     const uint32_t *sample_uniform;  /* kdeformer: [batch, heads, sample_groups, samples], uniform on 32 bits; ... */
-                                     /* ... systematic: [batch, heads] */
+                                     /* ... systematic: [batch, heads]; kde-theory: [batch, heads, 2 + samples] */
     const uint32_t *pilot_uniform;   /* kdeformer: [batch, heads, pilot], those of a sample group together */
     const int32_t *sample_key;       /* kdeformer: [batch, heads, sample_groups, samples] keys chosen beforehand, ... */
     const float *sample_probability; /* ... instead, with the [batch, heads, sample_groups, keys] they came from */

@@ -84,6 +84,10 @@ struct attention_config t2t_attention_defaults(const struct t2t_model *model, en
         config.window = block ? 17 : 49;
         config.features = block ? 24 : 48;
         break;
+    case ATTENTION_KDE_THEORY:
+        config = t2t_kdeformer_published(model, layer);
+        config.kind = kind;
+        break;
     case ATTENTION_EXACT:
     case ATTENTION_MEAN:
     case ATTENTION_KINDS: break;

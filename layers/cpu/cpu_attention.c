@@ -13,6 +13,7 @@ static void (*const implementations[ATTENTION_KINDS])(const struct cpu_attention
     [ATTENTION_PERFORMER] = t2t_favor_attention,
     [ATTENTION_REFORMER] = t2t_reformer_attention,
     [ATTENTION_SCATTERBRAIN] = t2t_scatterbrain_attention,
+    [ATTENTION_KDE_THEORY] = t2t_kde_theory_attention,
     [ATTENTION_MEAN] = t2t_mean_attention,
 };
 

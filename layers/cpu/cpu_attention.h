@@ -72,6 +72,7 @@ void t2t_kde_attention(const struct cpu_attention *attention, struct t2t_arena *
 void t2t_favor_attention(const struct cpu_attention *attention, struct t2t_arena *arena);
 void t2t_reformer_attention(const struct cpu_attention *attention, struct t2t_arena *arena);
 void t2t_scatterbrain_attention(const struct cpu_attention *attention, struct t2t_arena *arena);
+void t2t_kde_theory_attention(const struct cpu_attention *attention, struct t2t_arena *arena);
 void t2t_mean_attention(const struct cpu_attention *attention, struct t2t_arena *arena);
 
 #endif

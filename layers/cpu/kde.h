@@ -50,6 +50,11 @@ struct kde {
     struct kde_thread *threads;
 };
 
+/* The block diagonal of a call, in one group and without memory. */
+struct kde t2t_kde_blocks(const struct cpu_attention *attention);
+/* What the orders of a unit need; the rest is NULL. */
+struct kde_unit t2t_kde_take_order(struct t2t_arena *arena, const struct kde *kde);
+
 /* The blocks, or the sorted positions of queries, first ... last - 1 of a group; there may be none. */
 struct kde_range {
     size_t first, last;

@@ -10,6 +10,17 @@
 
 /* ---- blocks ---- */
 
+struct kde t2t_kde_blocks(const struct cpu_attention *attention)
+{
+    const struct attention_call *call = attention->call;
+    const size_t keys = call->shape.keys;
+    struct kde kde = {.kernels = attention->kernels, .call = call, .groups = 1, .samples = call->config.samples};
+    kde.bucket = call->config.bucket < keys ? call->config.bucket : keys;
+    kde.blocks = (keys + kde.bucket - 1) / kde.bucket;
+    kde.rows = (call->shape.queries + kde.blocks - 1) / kde.blocks;
+    return kde;
+}
+
 struct kde_range t2t_kde_group_blocks(const struct kde *kde, size_t group)
 {
     return (struct kde_range){group * kde->blocks / kde->groups, (group + 1) * kde->blocks / kde->groups};
@@ -93,18 +104,10 @@ static void attend_block(
 static struct kde_unit take_unit(struct t2t_arena *arena, const struct kde *kde)
 {
     const struct attention_call *call = kde->call;
-    const size_t queries = call->shape.queries, keys = call->shape.keys;
-    const size_t ranks = ((size_t)1 << call->config.projections) + 1, samples = kde->groups * kde->samples;
+    const size_t keys = call->shape.keys, samples = kde->groups * kde->samples;
     const size_t scored = t2t_kde_needs_pilot(&call->config) && samples ? keys : 0;
     const size_t weighed = samples ? keys : 0;
-    struct kde_unit unit;
-    unit.q_code = t2t_arena_take(arena, queries, sizeof *unit.q_code);
-    unit.k_code = t2t_arena_take(arena, keys, sizeof *unit.k_code);
-    unit.q_start = t2t_arena_take(arena, ranks, sizeof *unit.q_start);
-    unit.k_start = t2t_arena_take(arena, ranks, sizeof *unit.k_start);
-    unit.q_order = t2t_arena_take(arena, queries, sizeof *unit.q_order);
-    unit.k_order = t2t_arena_take(arena, keys, sizeof *unit.k_order);
-    unit.k_position = t2t_arena_take(arena, keys, sizeof *unit.k_position);
+    struct kde_unit unit = t2t_kde_take_order(arena, kde);
     unit.vectors = t2t_arena_take(arena, T2T_KDE_VECTORS * (call->shape.value_dim + 1), sizeof *unit.vectors);
     unit.scores = t2t_arena_take(arena, scored * kde->kernels->lanes, sizeof *unit.scores);
     unit.squares = t2t_arena_take(arena, scored * T2T_QUARTERS, sizeof *unit.squares);
@@ -185,13 +188,9 @@ void t2t_kde_attention(const struct cpu_attention *attention, struct t2t_arena *
     const struct attention_call *call = attention->call;
     const struct attention_config *config = &call->config;
     const size_t threads = attention->threads, units = call->batch * call->shape.heads, keys = call->shape.keys;
-    const size_t in_flight = units < threads ? units : threads;
-    struct kde kde = {.kernels = attention->kernels, .call = call};
-    kde.bucket = config->bucket < keys ? config->bucket : keys;
-    kde.blocks = (keys + kde.bucket - 1) / kde.bucket;
-    kde.rows = (call->shape.queries + kde.blocks - 1) / kde.blocks;
+    const size_t in_flight = t2t_units_at_a_time(attention);
+    struct kde kde = t2t_kde_blocks(attention);
     kde.groups = attention_sample_groups(config);
-    kde.samples = config->samples;
     if (config->sampling == KDE_SYSTEMATIC && !call->draws.sample_key && kde.samples > keys) kde.samples = keys;
     kde.units = t2t_arena_take(arena, in_flight, sizeof *kde.units);
     kde.threads = t2t_arena_take(arena, threads, sizeof *kde.threads);

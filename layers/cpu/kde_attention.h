@@ -16,6 +16,10 @@ enum { T2T_KDE_STEPS = 40, T2T_KDE_VECTORS = T2T_KDE_STEPS + 2 };
 void t2t_kde_probability(const struct attention_kernels *kernels, const float *v, size_t stride, size_t keys,
     size_t dim, float *probability, double *vectors);
 
+/* norm[j] = |[v_j, 1]|; returns |[V, 1]| so closely that the p above stand. */
+double t2t_kde_value_norms(const struct attention_kernels *kernels, const float *v, size_t stride, size_t keys,
+    size_t dim, float *norm, double *vectors);
+
 /* weight[j] = max(1, round(2^32 p_j)): the integers that all devices sample from; cumulative[j] = their sum up to j. */
 void t2t_kde_weigh(const float *probability, size_t keys, uint64_t *weight);
 void t2t_kde_cumulate(const float *probability, size_t keys, uint64_t *cumulative);

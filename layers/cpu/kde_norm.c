@@ -101,21 +101,27 @@ static double operator_norm(const struct attention_kernels *kernels, const float
     return sqrt(largest);
 }
 
-void t2t_kde_probability(const struct attention_kernels *kernels, const float *v, size_t stride, size_t keys,
-    size_t dim, float *probability, double *vectors)
+double t2t_kde_value_norms(const struct attention_kernels *kernels, const float *v, size_t stride, size_t keys,
+    size_t dim, float *norm, double *vectors)
 {
-    kernels->row_norms(v, stride, keys, dim, probability);
+    kernels->row_norms(v, stride, keys, dim, norm);
     size_t longest = 0;
     double shortest = INFINITY, squares = 0;
     for (size_t j = 0; j < keys; j++) {
-        const double norm = (double)probability[j];
-        if (norm > (double)probability[longest]) longest = j;
-        if (norm < shortest) shortest = norm;
-        squares += norm * norm;
+        const double length = (double)norm[j];
+        if (length > (double)norm[longest]) longest = j;
+        if (length < shortest) shortest = length;
+        squares += length * length;
     }
     /* How much a relative error of the norm moves p at most: by the share that 1 / keys has in the smallest p. */
     const double share = sqrt(squares) / (double)keys / (shortest + sqrt(squares) / (double)keys);
-    const double norm = operator_norm(kernels, v, stride, keys, dim, longest, 4e-5 / share, vectors);
+    return operator_norm(kernels, v, stride, keys, dim, longest, 4e-5 / share, vectors);
+}
+
+void t2t_kde_probability(const struct attention_kernels *kernels, const float *v, size_t stride, size_t keys,
+    size_t dim, float *probability, double *vectors)
+{
+    const double norm = t2t_kde_value_norms(kernels, v, stride, keys, dim, probability, vectors);
     double sum = 0;
     for (size_t j = 0; j < keys; j++) sum += (double)probability[j] / norm + 1 / (double)keys;
     for (size_t j = 0; j < keys; j++)

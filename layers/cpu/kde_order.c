@@ -4,6 +4,21 @@
 #include "layers/cpu/cpu_attention.h"
 #include "layers/cpu/kde.h"
 
+struct kde_unit t2t_kde_take_order(struct t2t_arena *arena, const struct kde *kde)
+{
+    const size_t queries = kde->call->shape.queries, keys = kde->call->shape.keys;
+    const size_t ranks = ((size_t)1 << kde->call->config.projections) + 1;
+    struct kde_unit unit = {0};
+    unit.q_code = t2t_arena_take(arena, queries, sizeof *unit.q_code);
+    unit.k_code = t2t_arena_take(arena, keys, sizeof *unit.k_code);
+    unit.q_start = t2t_arena_take(arena, ranks, sizeof *unit.q_start);
+    unit.k_start = t2t_arena_take(arena, ranks, sizeof *unit.k_start);
+    unit.q_order = t2t_arena_take(arena, queries, sizeof *unit.q_order);
+    unit.k_order = t2t_arena_take(arena, keys, sizeof *unit.k_order);
+    unit.k_position = t2t_arena_take(arena, keys, sizeof *unit.k_position);
+    return unit;
+}
+
 uint16_t t2t_gray_rank(uint16_t code)
 {
     unsigned rank = code;

@@ -47,8 +47,7 @@ void define_exact(const struct problem *problem, double *out)
 
 /* ---- the definition ---- */
 
-/* Rows at sorted positions. */
-static uint32_t *sorted(const struct attention_kernels *kernels, const float *x, size_t rows, size_t dim,
+uint32_t *sorted_rows(const struct attention_kernels *kernels, const float *x, size_t rows, size_t dim,
     const float *projection, size_t bits)
 {
     uint16_t *code = allocate(rows * sizeof *code);
@@ -171,9 +170,9 @@ void define_kdeformer(const struct attention_kernels *kernels, const struct prob
     const struct attention_shape *shape = &problem->shape;
     const struct sizes sizes = sizes_of(problem, config);
     uint32_t *q_order =
-        sorted(kernels, problem->q, shape->queries, shape->head_dim, drawn->projection, config->projections);
+        sorted_rows(kernels, problem->q, shape->queries, shape->head_dim, drawn->projection, config->projections);
     uint32_t *k_order =
-        sorted(kernels, problem->k, shape->keys, shape->head_dim, drawn->projection, config->projections);
+        sorted_rows(kernels, problem->k, shape->keys, shape->head_dim, drawn->projection, config->projections);
     uint32_t *k_place = allocate(shape->keys * sizeof *k_place);
     for (uint32_t i = 0; i < shape->keys; i++) k_place[k_order[i]] = i;
     float *probability = allocate(shape->keys * sizeof *probability);
@@ -209,7 +208,7 @@ void problem_probability(
     for (size_t i = 0; !kernels->supported(); i++) kernels = t2t_kernel_sets[i];
     const uint64_t image = 0;
     struct drawn drawn = draw_samples(&problem->shape, config, seed, &image, 1);
-    uint32_t *q_order = sorted(
+    uint32_t *q_order = sorted_rows(
         kernels, problem->q, problem->shape.queries, problem->shape.head_dim, drawn.projection, config->projections);
     probability_of(kernels, problem, config, q_order, drawn.pilot_uniform, 0, probability);
     free(q_order);

@@ -1,4 +1,4 @@
-/* KDEformer with every way to draw its samples, defined in float64 for tests, and the engine on the same draws. */
+/* KDEformer with every way to draw its samples, and kde-theory, defined in float64 for tests, and the engine on the same draws. */
 #ifndef T2T_LAYERS_TESTS_KDE_DEFINITION_H
 #define T2T_LAYERS_TESTS_KDE_DEFINITION_H
 
@@ -25,6 +25,9 @@ struct drawn draw_samples(const struct attention_shape *shape, const struct atte
     const uint64_t *images, size_t batch);
 void free_drawn(struct drawn *drawn);
 
+/* The rows x [rows, dim] in the order of their hashes, to be freed. */
+uint32_t *sorted_rows(const struct attention_kernels *kernels, const float *x, size_t rows, size_t dim,
+    const float *projection, size_t bits);
 /* scale q.k */
 double problem_score(const struct problem *problem, size_t query, size_t key);
 /* Probabilities of sample group 0 for the draws of `seed`. */
@@ -34,6 +37,17 @@ void define_exact(const struct problem *problem, double *out);
 void define_kdeformer(const struct attention_kernels *kernels, const struct problem *problem,
     const struct attention_config *config, const struct drawn *drawn, double *out);
 
+/* kde-theory (layers/kde-theory.md): log_sum [queries] and squared column norms [keys], both estimated, the
+ * probabilities that follow from them, and the output. */
+struct theory_definition {
+    double *log_sum, *column, *probability, *out;
+};
+struct theory_definition define_kde_theory(const struct attention_kernels *kernels, const struct problem *problem,
+    const struct attention_config *config, const struct drawn *drawn);
+void free_theory_definition(struct theory_definition *definition);
+
+void run_drawn(const struct attention_kernels *kernels, size_t threads, const struct problem *problem,
+    const struct attention_config *config, const struct drawn *drawn, float *out);
 void run_engine(const struct attention_kernels *kernels, size_t threads, const struct problem *problem,
     const struct attention_config *config, uint64_t seed, float *out);
 /* Frobenius norm of the difference over that of `wanted`. */

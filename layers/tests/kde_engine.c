@@ -50,7 +50,7 @@ void free_problem(struct problem *problem)
 struct drawn draw_samples(const struct attention_shape *shape, const struct attention_config *config, uint64_t seed,
     const uint64_t *images, size_t batch)
 {
-    const struct attention_method *method = attention_method(ATTENTION_KDEFORMER);
+    const struct attention_method *method = attention_method(config->kind);
     if (method->check(shape, config)) fail_msg("%s", t2t_last_error());
     const struct attention_draw_counts counts = method->draw_counts(shape, config);
     const size_t units = batch * shape->heads;
@@ -97,12 +97,18 @@ static void call_engine(const struct attention_kernels *kernels, size_t threads,
     free(call.scratch);
 }
 
+void run_drawn(const struct attention_kernels *kernels, size_t threads, const struct problem *problem,
+    const struct attention_config *config, const struct drawn *drawn, float *out)
+{
+    call_engine(kernels, threads, &problem->shape, config, drawn, 1, problem->q, problem->k, problem->v, out);
+}
+
 void run_engine(const struct attention_kernels *kernels, size_t threads, const struct problem *problem,
     const struct attention_config *config, uint64_t seed, float *out)
 {
     const uint64_t image = 0;
     struct drawn drawn = draw_samples(&problem->shape, config, seed, &image, 1);
-    call_engine(kernels, threads, &problem->shape, config, &drawn, 1, problem->q, problem->k, problem->v, out);
+    run_drawn(kernels, threads, problem, config, &drawn, out);
     free_drawn(&drawn);
 }
 
@@ -124,7 +130,7 @@ double engine_error(const struct attention_kernels *kernels, const struct proble
     float *found = allocate(count * sizeof *found);
     double *wanted = allocate(count * sizeof *wanted);
     struct drawn drawn = draw_samples(&problem->shape, config, seed, &image, 1);
-    call_engine(kernels, 1, &problem->shape, config, &drawn, 1, problem->q, problem->k, problem->v, found);
+    run_drawn(kernels, 1, problem, config, &drawn, found);
     define_kdeformer(kernels, problem, config, &drawn, wanted);
     const double error = relative_error(found, wanted, count);
     free_drawn(&drawn);
