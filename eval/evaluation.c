@@ -124,6 +124,7 @@ static void score(const struct loop *loop, const struct t2t_batch *batch, size_t
     const bool reference_right = evaluation->labelled && t2t_rank_of(reference, loop->classes, label) == 0;
     size_t reference_answer;
     t2t_top_classes(reference, loop->classes, 1, &reference_answer);
+    size_t first = 0, drop = 0; /* first run of the seeds that `run` is one of; how many of those so far differ */
     for (size_t run = 0; run < evaluation->runs->count; run++) {
         struct run_result *result = &evaluation->result[run];
         const float *logits = loop->logits + run * stride + at * loop->classes;
@@ -138,6 +139,12 @@ static void score(const struct loop *loop, const struct t2t_batch *batch, size_t
         result->correct5 += rank < TOP;
         result->lost += reference_right && rank != 0;
         result->gained += !reference_right && rank == 0;
+        if (evaluation->runs->run[run].variant != evaluation->runs->run[first].variant) {
+            first = run;
+            drop = 0;
+        }
+        if (reference_right != (rank == 0)) /* the squares grow by (drop + 1)^2 - drop^2 */
+            evaluation->result[first].drop_squares += 2 * drop++ + 1;
         result->loss += t2t_log_loss(logits, loop->classes, label);
     }
 }

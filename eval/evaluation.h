@@ -14,6 +14,7 @@ struct run_result {
     size_t correct1, correct5;
     size_t lost, gained;            /* right only by the reference, right only by this one */
     size_t agreed;                  /* same answer as the reference, right or wrong */
+    size_t drop_squares;            /* first of its seeds: sum over pictures of (lost - gained)^2 over all of them */
     double loss;                    /* summed -log softmax of the label */
     double forward_seconds;         /* summed over batches */
     double macs, layer1_macs;       /* of one picture */

@@ -77,12 +77,18 @@ double t2t_mcnemar(size_t lost, size_t gained)
     return fmin(1, 2 * tail);
 }
 
+struct interval t2t_paired_mean_drop(size_t lost, size_t gained, size_t squares, size_t seeds, size_t total)
+{
+    /* one picture more of each kind: without it few pairs, or none, would give an interval without width */
+    const double n = (double)total + 2, each = (double)seeds;
+    const double drop = ((double)lost - (double)gained) / (each * n);
+    const double half = z95 * sqrt((((double)squares / (each * each) + 2) / n - drop * drop) / n);
+    return (struct interval){.low = fmax(-1, drop - half), .high = fmin(1, drop + half)};
+}
+
 struct interval t2t_paired_drop(size_t lost, size_t gained, size_t total)
 {
-    /* one pair more of each kind: without it few pairs, or none, would give an interval without width */
-    const double n = (double)total + 2, down = (double)(lost + 1) / n, up = (double)(gained + 1) / n;
-    const double half = z95 * sqrt((down + up - (down - up) * (down - up)) / n);
-    return (struct interval){.low = fmax(-1, down - up - half), .high = fmin(1, down - up + half)};
+    return t2t_paired_mean_drop(lost, gained, lost + gained, 1, total);
 }
 
 double t2t_deviation(const double *value, size_t count)

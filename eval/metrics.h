@@ -31,6 +31,11 @@ double t2t_mcnemar(size_t lost, size_t gained);
  * the adjustment of Bonett and Price (2012), which has a width also where few pairs differ, or none. */
 struct interval t2t_paired_drop(size_t lost, size_t gained, size_t total);
 
+/* The same where the second proportion is the mean over `seeds` runs: lost and gained pairs of all of them together, and
+ * the sum over pictures of (lost - gained)^2 of a picture. The seeds are taken as given: the interval is that over
+ * pictures. */
+struct interval t2t_paired_mean_drop(size_t lost, size_t gained, size_t squares, size_t seeds, size_t total);
+
 /* Standard deviation of a sample, n - 1; 0 for fewer than two values. */
 double t2t_deviation(const double *value, size_t count);
 

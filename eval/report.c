@@ -19,15 +19,21 @@ struct seed_summary t2t_summarise_seeds(const struct evaluation *evaluation, siz
         summary.count++;
     double *top1 = calloc(summary.count, sizeof *top1);
     const double images = (double)evaluation->images, count = (double)summary.count;
+    size_t lost = 0, gained = 0;
     for (size_t i = 0; i < summary.count; i++) {
         const struct run_result *result = &evaluation->result[first + i];
         summary.top1 += (double)result->correct1 / images / count;
         summary.top5 += (double)result->correct5 / images / count;
         summary.agreed += (double)result->agreed / images / count;
-        summary.lost += (double)result->lost / count;
-        summary.gained += (double)result->gained / count;
+        lost += result->lost;
+        gained += result->gained;
         if (top1) top1[i] = (double)result->correct1 / images;
     }
+    summary.lost = (double)lost / count;
+    summary.gained = (double)gained / count;
+    summary.drop = (summary.lost - summary.gained) / images;
+    summary.drop_interval =
+        t2t_paired_mean_drop(lost, gained, evaluation->result[first].drop_squares, summary.count, evaluation->images);
     summary.top1_sd = top1 ? t2t_deviation(top1, summary.count) : NAN;
     free(top1);
     return summary;
@@ -129,6 +135,21 @@ static void print_card(const struct report *report, FILE *out)
     fprintf(out, "attention replaced in %s; batch %zu\n\n", evaluation->runs->layers, evaluation->options.batch);
 }
 
+/* What the means over seeds differ from the reference by. */
+static void print_drops(const struct evaluation *evaluation, FILE *out, const char *begin)
+{
+    const struct attention_runs *runs = evaluation->runs;
+    for (size_t run = 0; run < runs->count && evaluation->labelled;) {
+        const struct seed_summary summary = t2t_summarise_seeds(evaluation, run);
+        if (summary.count > 1)
+            fprintf(out,
+                "%s%s: top-1 drop %.2f points [%.2f, %.2f], mean of %zu seeds, 95 %% interval paired over pictures\n",
+                begin, runs->run[run].label, 100 * summary.drop, 100 * summary.drop_interval.low,
+                100 * summary.drop_interval.high, summary.count);
+        run += summary.count;
+    }
+}
+
 static void print_notes(const struct report *report, FILE *out, const char *begin)
 {
     const struct evaluation *evaluation = report->evaluation;
@@ -150,6 +171,7 @@ static void print_notes(const struct report *report, FILE *out, const char *begi
     fprintf(out, "%stimes are medians of %zu batch%s, ratios those of the batches' own ratios to %s\n", begin,
         evaluation->batches, evaluation->batches == 1 ? "" : "es",
         evaluation->runs->run[evaluation->runs->reference].name);
+    print_drops(evaluation, out, begin);
     if (evaluation->labelled && evaluation->images < SMALL_SAMPLE)
         fprintf(out, "%sfew pictures: mind the intervals\n", begin);
     if (evaluation->warned)

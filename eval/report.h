@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "eval/evaluation.h"
+#include "eval/metrics.h"
 #include "eval/report_format.h"
 #include "loaders/preprocess.h"
 
@@ -21,6 +22,8 @@ struct report {
 struct seed_summary {
     size_t first, count;
     double top1, top1_sd, top5, agreed, lost, gained; /* means; shares in 0 ... 1 */
+    double drop;                                      /* of top-1 against the reference, mean */
+    struct interval drop_interval;                    /* 95 %, paired over pictures */
 };
 struct seed_summary t2t_summarise_seeds(const struct evaluation *evaluation, size_t first);
 

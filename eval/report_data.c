@@ -188,6 +188,9 @@ static json_t *methods_of(const struct evaluation *evaluation)
             json_object_set_new(entry, "top1_mean", t2t_json_number(summary.top1));
             json_object_set_new(entry, "top1_sd", t2t_json_number(summary.top1_sd));
             json_object_set_new(entry, "top5_mean", t2t_json_number(summary.top5));
+            json_object_set_new(entry, "drop_mean", t2t_json_number(summary.drop));
+            json_object_set_new(
+                entry, "drop_mean_ci95", json_pack("[f,f]", summary.drop_interval.low, summary.drop_interval.high));
         }
         json_array_append_new(methods, entry);
         run += summary.count;

@@ -1,6 +1,7 @@
 /* t2tvit-eval's results: every format says the same, the numbers follow from the logits, and the logits depend on the
  * pictures and the seed alone. The first argument is the folder of the programs.
  */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -170,6 +171,38 @@ static void seeds_and_layers(void **state)
     json_decref(report);
 }
 
+/* Recounts, from the logits of each seed, what the seeds' mean loses and how that varies over pictures. */
+static void drop_of_seeds(void **state)
+{
+    (void)state;
+    enum { SEEDS = 6 };
+    json_t *report = REPORT(shop.pictures, "-a", "exact,performer", "--seeds", "6", "--layers", "all", "--attn-opt",
+        "performer.features=1", "--save-logits", in_shop("l.safetensors"));
+    const struct logits exact = logits_of(in_shop("l.safetensors"), "logits.exact");
+    double sum = 0, squares = 0;
+    for (size_t i = 0; i < SHOP_PICTURES; i++) {
+        int drop = 0;
+        for (size_t seed = 1; seed <= SEEDS; seed++) {
+            char tensor[64];
+            snprintf(tensor, sizeof tensor, "logits.performer.seed%zu", seed);
+            const struct logits logits = logits_of(in_shop("l.safetensors"), tensor);
+            drop += (best_of(exact.value + i * SHOP_CLASSES) == i / 2) -
+                    (best_of(logits.value + i * SHOP_CLASSES) == i / 2);
+            t2t_tensors_close(logits.file);
+        }
+        sum += (double)drop / SEEDS;
+        squares += (double)drop * drop / SEEDS / SEEDS;
+    }
+    const json_t *method = json_array_get(at(report, "methods"), 1), *interval = at(method, "drop_mean_ci95");
+    const double n = SHOP_PICTURES + 2, half = 1.959963984540054 * sqrt(((squares + 2) / n - sum * sum / n / n) / n);
+    assert_true(squares > 0); /* otherwise this test would not have seen much */
+    assert_true(fabs(json_real_value(at(method, "drop_mean")) - sum / SHOP_PICTURES) < 1e-9);
+    assert_true(fabs(json_real_value(json_array_get(interval, 0)) - (sum / n - half)) < 1e-9);
+    assert_true(fabs(json_real_value(json_array_get(interval, 1)) - (sum / n + half)) < 1e-9);
+    t2t_tensors_close(exact.file);
+    json_decref(report);
+}
+
 /* ---- what results do not depend on ---- */
 
 static void logits_depend_on_pictures_alone(void **state)
@@ -223,6 +256,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(numbers_follow_from_logits),
         cmocka_unit_test(reference_is_chosen),
         cmocka_unit_test(seeds_and_layers),
+        cmocka_unit_test(drop_of_seeds),
         cmocka_unit_test(logits_depend_on_pictures_alone),
         cmocka_unit_test(a_limit_changes_no_picture),
     };

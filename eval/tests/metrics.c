@@ -130,6 +130,18 @@ static void paired_drop(void **state)
     assert_true(t2t_paired_drop(1, 0, 1).low < 0 && t2t_paired_drop(1, 0, 1).high <= 1);
 }
 
+/* Five seeds: picture 1 lost by three, picture 2 lost by one, picture 3 gained by two; 17 more alike. */
+static void paired_mean_drop(void **state)
+{
+    (void)state;
+    /* differences 3/5, 1/5, -2/5 and one of 1 and -1: mean 0.4/22, mean square (0.56 + 2)/22 */
+    const double drop = 0.4 / 22, half = 1.959963984540054 * sqrt((2.56 / 22 - drop * drop) / 22);
+    expect_interval(t2t_paired_mean_drop(4, 2, 9 + 1 + 4, 5, 20), drop - half, drop + half, 1e-12);
+    /* seeds that all answer alike prove no more than one */
+    const struct interval one = t2t_paired_drop(7, 3, 500);
+    expect_interval(t2t_paired_mean_drop(4 * 7, 4 * 3, 16 * 10, 4, 500), one.low, one.high, 1e-15);
+}
+
 /* ---- spread ---- */
 
 static void deviation(void **state)
@@ -180,6 +192,7 @@ int main(void)
         cmocka_unit_test(wilson_interval),
         cmocka_unit_test(mcnemar),
         cmocka_unit_test(paired_drop),
+        cmocka_unit_test(paired_mean_drop),
         cmocka_unit_test(deviation),
         cmocka_unit_test(quartiles),
         cmocka_unit_test(speedup),
