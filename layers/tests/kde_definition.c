@@ -124,7 +124,7 @@ static void pilot_probability(const struct problem *problem, const struct attent
     free(mean);
 }
 
-static void probability_of(const struct attention_kernels *kernels, const struct problem *problem,
+void probability_of(const struct attention_kernels *kernels, const struct problem *problem,
     const struct attention_config *config, const uint32_t *q_order, const uint32_t *pilot_uniform, size_t group,
     float *probability)
 {
@@ -141,9 +141,8 @@ static void probability_of(const struct attention_kernels *kernels, const struct
     }
 }
 
-static size_t sample_group(const struct problem *problem, const struct attention_config *config,
-    const uint32_t *k_order, const struct drawn *drawn, size_t group, const float *probability,
-    struct kde_sample *sample)
+size_t sample_group(const struct problem *problem, const struct attention_config *config, const uint32_t *k_order,
+    const struct drawn *drawn, size_t group, const float *probability, struct kde_sample *sample)
 {
     const size_t keys = problem->shape.keys;
     uint64_t *weight = allocate(keys * sizeof *weight);

@@ -30,6 +30,12 @@ uint32_t *sorted_rows(const struct attention_kernels *kernels, const float *x, s
     const float *projection, size_t bits);
 /* scale q.k */
 double problem_score(const struct problem *problem, size_t query, size_t key);
+/* Probabilities and samples of a sample group; returns how many samples there are, at most config->samples. */
+void probability_of(const struct attention_kernels *kernels, const struct problem *problem,
+    const struct attention_config *config, const uint32_t *q_order, const uint32_t *pilot_uniform, size_t group,
+    float *probability);
+size_t sample_group(const struct problem *problem, const struct attention_config *config, const uint32_t *k_order,
+    const struct drawn *drawn, size_t group, const float *probability, struct kde_sample *sample);
 /* Probabilities of sample group 0 for the draws of `seed`. */
 void problem_probability(
     const struct problem *problem, const struct attention_config *config, uint64_t seed, float *probability);
