@@ -191,7 +191,7 @@ enum t2t_status t2t_input_captured(struct attention_input *input, const struct t
     t2t_plan_exact(model, &plan);
     struct capture capture = {.input = input, .layer = layer};
     const struct t2t_session_options options = {.batch = source->batch,
-        .threads = threads,
+        .device = {.threads = threads},
         .plans = &plan,
         .plan_count = 1,
         .attention_observer = capture_call,

@@ -142,7 +142,8 @@ static enum t2t_status allocate_results(struct study *study)
 static enum t2t_status open_bench(struct bench *bench)
 {
     struct study *study = bench->study;
-    enum t2t_status status = t2t_cpu_ops.open(&bench->device, study->threads);
+    enum t2t_status status =
+        t2t_cpu_ops.open(&bench->device, &(struct layer_device_options){.threads = study->threads});
     if (status) return status;
     snprintf(study->device, sizeof study->device, "%s", t2t_cpu_ops.describe(bench->device));
     take_memory(bench);

@@ -261,7 +261,7 @@ static enum t2t_status open_loop(struct loop *loop)
 {
     struct evaluation *evaluation = loop->evaluation;
     const struct t2t_session_options options = {.batch = evaluation->options.batch,
-        .threads = evaluation->options.threads,
+        .device = {.threads = evaluation->options.threads},
         .plans = evaluation->runs->plan,
         .plan_count = evaluation->runs->count};
     enum t2t_status status = t2t_session_open(&loop->session, evaluation->model, &options);

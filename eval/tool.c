@@ -31,7 +31,7 @@ const char *t2t_compiler(void)
 static enum t2t_status print_version(const struct tool *tool)
 {
     struct layer_device *device;
-    const enum t2t_status status = t2t_cpu_ops.open(&device, 0);
+    const enum t2t_status status = t2t_cpu_ops.open(&device, &(struct layer_device_options){.threads = 0});
     if (status) return status;
     printf("%s %s (%s; %s)\n", tool->name, T2T_VERSION, t2t_compiler(), t2t_cpu_ops.describe(device));
     t2t_cpu_ops.close(device);

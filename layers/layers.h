@@ -1,7 +1,8 @@
 /* What a device must be able to compute: one slot an operation. vit/forward.c calls nothing else.
  *
  * Data between image and logits has one shape, struct matrix. Whatever depends on sizes is prepared when a session
- * opens (linear_open, attention_scratch); the operations themselves allocate nothing and cannot fail.
+ * opens (linear_open, attention_scratch); the operations themselves allocate nothing and cannot fail (what breaks on a
+ * device with memory of its own, finish() tells).
  * Every operation gives the same bits for an image whatever the batch size, its place in the batch and the threads.
  */
 #ifndef T2T_LAYERS_LAYERS_H
@@ -26,6 +27,7 @@ enum activation { ACTIVATION_NONE, ACTIVATION_GELU /* x Phi(x), the erf form */ 
 struct linear_shape {
     size_t in_features, out_features;
     size_t tokens; /* rows of one image */
+    size_t images; /* at a time, usually; fewer are allowed */
     enum activation activation;
     bool residual; /* then without activation */
 };
@@ -40,13 +42,34 @@ struct soft_split_shape {
 struct layer_device; /* a device's own state */
 struct linear;       /* packed weights and whatever else a product needs */
 
+struct layer_device_options {
+    size_t threads; /* cpu: 0 for all that may be used */
+    size_t ordinal; /* cuda: which of the devices */
+    bool tf32;      /* cuda: products may round their factors to TF32 */
+};
+
 struct layer_ops {
     const char *name; /* "cpu" */
 
-    enum t2t_status (*open)(struct layer_device **device, size_t threads); /* threads 0: all that may be used */
-    void (*close)(struct layer_device *device);                            /* NULL is allowed */
-    const char *(*describe)(const struct layer_device *device);            /* "avx2, 2 threads, oneDNN 2.6.3" */
+    enum t2t_status (*open)(struct layer_device **device, const struct layer_device_options *options);
+    void (*close)(struct layer_device *device);                 /* NULL is allowed */
+    const char *(*describe)(const struct layer_device *device); /* "avx2, 2 threads, oneDNN 2.6.3" */
+    /* How many images the tokens-to-token layers take at a time, so that they stay in a cache; 0: all of a batch. */
     size_t (*threads)(const struct layer_device *device);
+
+    /* A device with memory of its own, whose operations are queued and done later; NULL for all of these where it has
+     * not. Matrices, scratch and weights of the operations below then lie in its memory; draws stay the host's. */
+    enum t2t_status (*reserve)(struct layer_device *device, size_t bytes, void **memory);
+    void (*release)(struct layer_device *device, void *memory);
+    /* A weight that is no product's, for as long as the device is open. */
+    enum t2t_status (*constant)(struct layer_device *device, const float *host, size_t count, const float **own);
+    void (*input)(struct layer_device *device, const float *host, size_t count, float *own);
+    void (*output)(struct layer_device *device, const float *own, size_t count, float *host);
+    /* Records when everything queued so far is done, as moment `number`; seconds between two, after finish(). */
+    void (*tick)(struct layer_device *device, size_t number);
+    double (*seconds)(struct layer_device *device, size_t from, size_t to);
+    /* Waits for everything queued, and tells what failed since the last time. */
+    enum t2t_status (*finish)(struct layer_device *device);
 
     /* weight [out_features, in_features]; bias [out_features] or NULL. Both are copied. */
     enum t2t_status (*linear_open)(struct layer_device *device, struct linear **linear,
@@ -72,6 +95,8 @@ struct layer_ops {
     void (*assemble_tokens)(struct layer_device *device, struct matrix tokens, const float *class_token,
         const float *positions, struct matrix out);
 
+    /* T2T_BAD_USAGE with a sentence where the device cannot run a method; NULL: it runs all. */
+    enum t2t_status (*attention_check)(const struct attention_shape *shape, const struct attention_config *config);
     /* Bytes of scratch for a call of this shape, every thread's share included. */
     size_t (*attention_scratch)(struct layer_device *device, const struct attention_shape *shape,
         const struct attention_config *config, size_t batch);

@@ -8,6 +8,8 @@
 #include <assert.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "layers/base/finite.h"
@@ -34,10 +36,69 @@ static double now(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
+/* ---- clocks ---- */
+
+/* A moment, passed once everything before it is done. */
+static size_t tick(const struct run *run)
+{
+    struct t2t_session *session = run->session;
+    const size_t number = session->tick_count++;
+    assert(number < 2 * session->span_most);
+    if (run->ops->tick)
+        run->ops->tick(run->device, number);
+    else
+        session->moments[number] = now();
+    return number;
+}
+
+/* Adds the time since a moment to a cost, when it is known. */
+static void charge(const struct run *run, double *seconds, size_t from)
+{
+    struct t2t_session *session = run->session;
+    session->spans[session->span_count++] = (struct span){.seconds = seconds, .from = from, .to = tick(run)};
+}
+
+static void settle(const struct run *run)
+{
+    struct t2t_session *session = run->session;
+    for (size_t i = 0; i < session->span_count; i++) {
+        const struct span *span = &session->spans[i];
+        *span->seconds += run->ops->seconds ? run->ops->seconds(run->device, span->from, span->to)
+                                            : session->moments[span->to] - session->moments[span->from];
+    }
+    session->span_count = session->tick_count = 0;
+}
+
+/* ---- between the host and the device ---- */
+
+/* Copies the output of a stage to the host, where it is elsewhere. */
 static void observe(const struct run *run, const char *stage, size_t first_image, struct matrix output)
 {
-    if (run->observer) run->observer(run->observer_context, stage, first_image, output);
+    if (!run->observer) return;
+    float *copy = NULL;
+    if (run->ops->output) {
+        const size_t count = output.batch * output.tokens * output.stride;
+        copy = malloc(count * sizeof *copy);
+        if (!copy) return; /* what fails is told by the forward that is observed */
+        run->ops->output(run->device, output.data, count, copy);
+        if (run->ops->finish(run->device)) memset(copy, 0, count * sizeof *copy);
+        output.data = copy;
+    }
+    run->observer(run->observer_context, stage, first_image, output);
+    free(copy);
 }
+
+/* Images first_image ... of the batch, where the device reads them. */
+static const float *pixels(const struct run *run, size_t first_image, size_t images)
+{
+    const size_t image = 3 * run->config->image_size * run->config->image_size;
+    const float *host = run->images + first_image * image;
+    if (!run->ops->input) return host;
+    run->ops->input(run->device, host, images * image, run->session->pixels.data);
+    return run->session->pixels.data;
+}
+
+/* ---- the network ---- */
 
 /* A planned matrix, for the images at hand. */
 static struct matrix of(struct matrix planned, size_t images)
@@ -62,10 +123,11 @@ static void attention(const struct run *run, size_t layer, const struct layer_me
     const struct attention_shape shape = t2t_layer_shape(run->session->model, layer);
     const size_t width = attended.channels;
     struct t2t_layer_cost *cost = &run->session->costs.layer[layer];
-    const double begin = now();
+    const size_t begin = tick(run);
+    const double draw_begin = now();
     attention_draw(&shape, &plan->layer[layer], plan->seed, (uint32_t)layer, run->image_index + first_image, qkv.batch,
         &memory->draws);
-    cost->draw_seconds += now() - begin;
+    cost->draw_seconds += now() - draw_begin;
     const struct attention_call call = {
         .shape = shape,
         .config = plan->layer[layer],
@@ -84,10 +146,10 @@ static void attention(const struct run *run, size_t layer, const struct layer_me
         .out = attended.data,
         .out_stride = attended.stride,
         .scratch = memory->scratch,
-        .step_seconds = run->session->clock_steps ? cost->step_seconds : NULL,
+        .step_seconds = run->session->clock_steps && !run->ops->tick ? cost->step_seconds : NULL,
     };
     run->ops->attention(run->device, &call);
-    cost->attention_seconds += now() - begin;
+    charge(run, &cost->attention_seconds, begin);
     if (run->session->attention_observer)
         run->session->attention_observer(run->session->observer_context, layer, first_image, &call);
 }
@@ -97,10 +159,10 @@ static void performer_attention(
     const struct run *run, size_t layer, const struct layer_memory *memory, struct matrix kqv, struct matrix attended)
 {
     const size_t width = attended.channels;
-    const double begin = now();
+    const size_t begin = tick(run);
     run->ops->performer_attention(run->device, run->weights->layer[layer].features, t2t_performer_features(run->config),
         columns(kqv, 0, width), columns(kqv, width, width), columns(kqv, 2 * width, width), attended, memory->scratch);
-    run->session->costs.layer[layer].attention_seconds += now() - begin;
+    charge(run, &run->session->costs.layer[layer].attention_seconds, begin);
 }
 
 /* x + fc2(gelu(fc1(norm2(x)))), in place. */
@@ -152,18 +214,19 @@ static void tokens_to_token(const struct run *run, size_t first_image, size_t im
     struct matrix stream = of(session->stream, images);
     stream.data += first_image * stream.tokens * stream.stride;
 
-    double begin = now();
-    run->ops->soft_split_image(run->device, &split0, run->images + first_image * 3 * side * side, windows0);
+    const float *images_of_group = pixels(run, first_image, images);
+    size_t begin = tick(run);
+    run->ops->soft_split_image(run->device, &split0, images_of_group, windows0);
     observe(run, "soft_split0", first_image, windows0);
     const struct matrix tokens1 = token_layer(run, 0, first_image, images);
     observe(run, "t2t.1", first_image, tokens1);
-    session->costs.layer[0].seconds += now() - begin;
+    charge(run, &session->costs.layer[0].seconds, begin);
 
-    begin = now();
+    begin = tick(run);
     run->ops->soft_split_tokens(run->device, &split1, tokens1, windows1);
     const struct matrix tokens2 = token_layer(run, 1, first_image, images);
     observe(run, "t2t.2", first_image, tokens2);
-    session->costs.layer[1].seconds += now() - begin;
+    charge(run, &session->costs.layer[1].seconds, begin);
 
     run->ops->soft_split_tokens(run->device, &split2, tokens2, windows2);
     run->ops->linear(run->device, session->project, windows2, NULL, projected);
@@ -181,13 +244,13 @@ static void block(const struct run *run, size_t number)
     const struct matrix x = of(memory->out, run->batch), normed = of(memory->normed, run->batch);
     const struct matrix qkv = of(memory->qkv, run->batch), attended = of(memory->attended, run->batch);
 
-    const double begin = now();
+    const size_t begin = tick(run);
     run->ops->layer_norm(run->device, x, w->norm1_weight, w->norm1_bias, normed);
     run->ops->linear(run->device, products->qkv, normed, NULL, qkv);
     attention(run, layer, memory, 0, qkv, attended);
     run->ops->linear(run->device, products->proj, attended, &x, x);
     mlp(run, layer, normed, of(memory->hidden, run->batch), x);
-    run->session->costs.layer[layer].seconds += now() - begin;
+    charge(run, &run->session->costs.layer[layer].seconds, begin);
 
     char stage[T2T_NAME_BYTES];
     t2t_layer_name(layer, stage);
@@ -203,20 +266,24 @@ static void classify(const struct run *run, float *logits)
     class_tokens.tokens = 1;
     const struct matrix rows = of(session->class_rows, run->batch);
     const size_t classes = run->config->num_classes;
-    const struct matrix out = {
-        .data = logits, .batch = run->batch, .tokens = 1, .channels = classes, .stride = classes};
+    struct matrix out = {.data = logits, .batch = run->batch, .tokens = 1, .channels = classes, .stride = classes};
+    if (run->ops->output) out.data = session->logits.data;
     run->ops->layer_norm(run->device, class_tokens, run->weights->norm_weight, run->weights->norm_bias, rows);
     run->ops->linear(run->device, session->head, rows, NULL, out);
+    if (run->ops->output) run->ops->output(run->device, out.data, run->batch * classes, logits);
     observe(run, "logits", 0, out);
 }
 
-static void forward(const struct run *run, float *logits)
+static enum t2t_status forward(const struct run *run, float *logits)
 {
     const size_t group = run->session->group;
     for (size_t first = 0; first < run->batch; first += group)
         tokens_to_token(run, first, run->batch - first < group ? run->batch - first : group);
     for (size_t i = 0; i < run->config->depth; i++) block(run, i);
     classify(run, logits);
+    const enum t2t_status status = run->ops->finish ? run->ops->finish(run->device) : T2T_OK;
+    settle(run);
+    return status;
 }
 
 /* ---- NaN and infinity ---- */
@@ -245,8 +312,9 @@ static enum t2t_status explain_not_finite(struct run run, float *logits)
     struct not_finite first = {.stage = "logits"};
     run.observer = find_not_finite;
     run.observer_context = &first;
-    forward(&run, logits);
+    const enum t2t_status status = forward(&run, logits);
     run.session->costs = costs;
+    if (status) return status;
     return t2t_fail(T2T_NOT_FINITE, "NaN or infinity in the output of %s for picture %zu of the batch (index %llu)",
         first.stage, first.image, (unsigned long long)run.image_index[first.image]);
 }
@@ -260,7 +328,7 @@ enum t2t_status t2t_forward(
         .ops = session->ops,
         .device = session->device,
         .config = t2t_model_config(session->model),
-        .weights = t2t_model_weights(session->model),
+        .weights = &session->weights,
         .images = images,
         .image_index = image_index,
         .batch = batch,
@@ -268,7 +336,8 @@ enum t2t_status t2t_forward(
         .observer_context = session->observer_context,
     };
     const double begin = now();
-    forward(&run, logits);
+    const enum t2t_status status = forward(&run, logits);
+    if (status) return status;
     session->costs.seconds += now() - begin;
     session->costs.images += batch;
     const size_t count = batch * run.config->num_classes;

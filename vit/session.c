@@ -14,11 +14,15 @@ static size_t layer_count(const struct t2t_session *session)
 
 /* ---- products ---- */
 
-static enum t2t_status open_product(struct t2t_session *session, struct linear **linear, size_t tokens, size_t in,
-    size_t out, enum activation activation, bool residual, const float *weight, const float *bias)
+static enum t2t_status open_product(struct t2t_session *session, struct linear **linear, size_t images, size_t tokens,
+    size_t in, size_t out, enum activation activation, bool residual, const float *weight, const float *bias)
 {
-    const struct linear_shape shape = {
-        .in_features = in, .out_features = out, .tokens = tokens, .activation = activation, .residual = residual};
+    const struct linear_shape shape = {.in_features = in,
+        .out_features = out,
+        .tokens = tokens,
+        .images = images,
+        .activation = activation,
+        .residual = residual};
     return session->ops->linear_open(session->device, linear, &shape, weight, bias);
 }
 
@@ -29,17 +33,18 @@ static enum t2t_status open_layer_products(struct t2t_session *session, size_t l
     struct layer_products *p = &session->products[layer];
     const size_t tokens = t2t_tokens(config, layer), in = t2t_layer_in(config, layer);
     const size_t width = t2t_layer_width(config, layer), hidden = t2t_layer_hidden(config, layer);
-    enum t2t_status status =
-        open_product(session, &p->qkv, tokens, in, 3 * width, ACTIVATION_NONE, false, w->qkv_weight, w->qkv_bias);
+    const size_t images = layer < TOKEN_LAYERS ? session->group : session->batch;
+    enum t2t_status status = open_product(
+        session, &p->qkv, images, tokens, in, 3 * width, ACTIVATION_NONE, false, w->qkv_weight, w->qkv_bias);
     if (!status)
-        status =
-            open_product(session, &p->proj, tokens, width, width, ACTIVATION_NONE, true, w->proj_weight, w->proj_bias);
+        status = open_product(
+            session, &p->proj, images, tokens, width, width, ACTIVATION_NONE, true, w->proj_weight, w->proj_bias);
     if (!status)
-        status =
-            open_product(session, &p->fc1, tokens, width, hidden, ACTIVATION_GELU, false, w->fc1_weight, w->fc1_bias);
+        status = open_product(
+            session, &p->fc1, images, tokens, width, hidden, ACTIVATION_GELU, false, w->fc1_weight, w->fc1_bias);
     if (!status)
-        status =
-            open_product(session, &p->fc2, tokens, hidden, width, ACTIVATION_NONE, true, w->fc2_weight, w->fc2_bias);
+        status = open_product(
+            session, &p->fc2, images, tokens, hidden, width, ACTIVATION_NONE, true, w->fc2_weight, w->fc2_bias);
     return status;
 }
 
@@ -51,11 +56,41 @@ static enum t2t_status open_products(struct t2t_session *session)
     for (size_t layer = 0; layer < layer_count(session) && !status; layer++)
         status = open_layer_products(session, layer);
     if (!status)
-        status = open_product(session, &session->project, t2t_tokens(config, TOKEN_LAYERS) - 1, 9 * config->token_dim,
-            config->embed_dim, ACTIVATION_NONE, false, w->project_weight, w->project_bias);
+        status = open_product(session, &session->project, session->group, t2t_tokens(config, TOKEN_LAYERS) - 1,
+            9 * config->token_dim, config->embed_dim, ACTIVATION_NONE, false, w->project_weight, w->project_bias);
     if (!status)
-        status = open_product(session, &session->head, 1, config->embed_dim, config->num_classes, ACTIVATION_NONE,
-            false, w->head_weight, w->head_bias);
+        status = open_product(session, &session->head, session->batch, 1, config->embed_dim, config->num_classes,
+            ACTIVATION_NONE, false, w->head_weight, w->head_bias);
+    return status;
+}
+
+/* ---- weights that no product holds ---- */
+
+static enum t2t_status own_weight(struct t2t_session *session, const float **weight, size_t count)
+{
+    return *weight ? session->ops->constant(session->device, *weight, count, weight) : T2T_OK;
+}
+
+/* Copies to a device with memory of its own. */
+static enum t2t_status own_weights(struct t2t_session *session)
+{
+    const struct t2t_config *config = t2t_model_config(session->model);
+    struct t2t_weights *w = &session->weights;
+    *w = *t2t_model_weights(session->model);
+    if (!session->ops->constant) return T2T_OK;
+    enum t2t_status status = own_weight(session, &w->class_token, config->embed_dim);
+    if (!status) status = own_weight(session, &w->positions, t2t_tokens(config, TOKEN_LAYERS) * config->embed_dim);
+    if (!status) status = own_weight(session, &w->norm_weight, config->embed_dim);
+    if (!status) status = own_weight(session, &w->norm_bias, config->embed_dim);
+    for (size_t layer = 0; layer < layer_count(session) && !status; layer++) {
+        struct t2t_layer_weights *own = &w->layer[layer];
+        const size_t in = t2t_layer_in(config, layer), width = t2t_layer_width(config, layer);
+        status = own_weight(session, &own->norm1_weight, in);
+        if (!status) status = own_weight(session, &own->norm1_bias, in);
+        if (!status) status = own_weight(session, &own->norm2_weight, width);
+        if (!status) status = own_weight(session, &own->norm2_bias, width);
+        if (!status) status = own_weight(session, &own->features, t2t_performer_features(config) * width);
+    }
     return status;
 }
 
@@ -106,9 +141,9 @@ static void take_attention_memory(
     if (first < TOKEN_LAYERS && config->tokens_type == T2T_TOKENS_PERFORMER)
         scratch = larger(scratch, session->ops->performer_scratch(session->device, t2t_tokens(config, first),
                                       config->token_dim, t2t_performer_features(config), images));
-    struct t2t_arena *arena = &session->arena;
+    struct t2t_arena *arena = &session->draw_arena;
     struct attention_draw_memory *draws = &memory->draws;
-    memory->scratch = t2t_arena_take(arena, scratch, 1);
+    memory->scratch = t2t_arena_take(&session->arena, scratch, 1);
     draws->projection = t2t_arena_take(arena, images * most.projection, sizeof *draws->projection);
     draws->sample_uniform = t2t_arena_take(arena, images * most.sample_uniform, sizeof *draws->sample_uniform);
     draws->features = t2t_arena_take(arena, images * most.features, sizeof *draws->features);
@@ -156,6 +191,10 @@ static void plan_memory(struct t2t_session *session)
     const size_t tokens = t2t_tokens(config, TOKEN_LAYERS);
     session->stream = take_matrix(arena, session->batch, tokens, config->embed_dim);
     session->class_rows = take_matrix(arena, session->batch, 1, config->embed_dim);
+    if (session->ops->input) {
+        session->pixels = take_matrix(arena, session->group, config->image_size * config->image_size, 3);
+        session->logits = take_matrix(arena, session->batch, 1, config->num_classes);
+    }
     const size_t stages = t2t_arena_mark(arena);
     for (size_t layer = 0; layer < TOKEN_LAYERS; layer++)
         session->token_layer[layer].out =
@@ -184,26 +223,65 @@ static enum t2t_status copy_plans(struct t2t_session *session, const struct t2t_
     return T2T_OK;
 }
 
+static enum t2t_status check_plans(const struct t2t_session *session)
+{
+    for (size_t p = 0; p < session->plan_count && session->ops->attention_check; p++)
+        for (size_t layer = 0; layer < layer_count(session); layer++) {
+            const struct attention_shape shape = t2t_layer_shape(session->model, layer);
+            const enum t2t_status status = session->ops->attention_check(&shape, &session->plans[p].layer[layer]);
+            if (status) return status;
+        }
+    return T2T_OK;
+}
+
+static enum t2t_status reserve_memory(struct t2t_session *session)
+{
+    plan_memory(session);
+    enum t2t_status status = t2t_arena_reserve(&session->draw_arena);
+    if (status) return status;
+    if (session->ops->reserve) {
+        void *memory;
+        status = session->ops->reserve(session->device, session->arena.peak, &memory);
+        if (!status) t2t_arena_adopt(&session->arena, memory);
+    } else {
+        status = t2t_arena_reserve(&session->arena);
+    }
+    if (!status) plan_memory(session);
+    return status;
+}
+
+/* Two costs a layer: of its attention, and whole. The tokens-to-token layers come once for each group of images. */
+static enum t2t_status reserve_spans(struct t2t_session *session)
+{
+    const size_t groups = (session->batch + session->group - 1) / session->group;
+    session->span_most = 2 * (TOKEN_LAYERS * groups + t2t_model_config(session->model)->depth);
+    session->spans = calloc(session->span_most, sizeof *session->spans);
+    session->moments = calloc(2 * session->span_most, sizeof *session->moments);
+    if (session->spans && session->moments) return T2T_OK;
+    return t2t_fail_memory("clocks", session->span_most * sizeof *session->spans);
+}
+
 static enum t2t_status open_session(struct t2t_session *session, const struct t2t_session_options *options)
 {
-    if (!options->batch || options->batch > 65536 || !options->plan_count || options->threads > 4096)
+    if (!options->batch || options->batch > 65536 || !options->plan_count || options->device.threads > 4096)
         return t2t_fail(T2T_BAD_USAGE, "a session needs a batch of 1 to 65536 images, a plan, at most 4096 threads");
     session->batch = options->batch;
     session->observer = options->observer;
     session->attention_observer = options->attention_observer;
     session->observer_context = options->observer_context;
-    session->ops = &t2t_cpu_ops;
+    session->ops = options->ops ? options->ops : &t2t_cpu_ops;
+    assert(!session->attention_observer || !session->ops->output);
     enum t2t_status status = copy_plans(session, options);
-    if (!status) status = session->ops->open(&session->device, options->threads);
+    if (!status) status = check_plans(session);
+    if (!status) status = session->ops->open(&session->device, &options->device);
     if (status) return status;
     const size_t threads = session->ops->threads(session->device);
-    session->group = threads < session->batch ? threads : session->batch;
+    session->group = threads && threads < session->batch ? threads : session->batch;
     status = open_products(session);
+    if (!status) status = own_weights(session);
+    if (!status) status = reserve_memory(session);
+    if (!status) status = reserve_spans(session);
     if (status) return status;
-    plan_memory(session);
-    status = t2t_arena_reserve(&session->arena);
-    if (status) return status;
-    plan_memory(session);
     t2t_session_reset_costs(session);
     return T2T_OK;
 }
@@ -236,9 +314,13 @@ void t2t_session_close(struct t2t_session *session)
     if (session->device) {
         session->ops->linear_close(session->project);
         session->ops->linear_close(session->head);
+        if (session->arena.adopted) session->ops->release(session->device, session->arena.memory);
         session->ops->close(session->device);
     }
     t2t_arena_free(&session->arena);
+    t2t_arena_free(&session->draw_arena);
+    free(session->spans);
+    free(session->moments);
     free(session->plans);
     free(session);
 }

@@ -11,6 +11,12 @@ struct layer_products {
     struct linear *qkv, *proj, *fc1, *fc2;
 };
 
+/* A cost that grows by the time between two moments, once they have passed. */
+struct span {
+    double *seconds;
+    size_t from, to;
+};
+
 /* Working memory of one layer, for as many images as it handles at a time. Names that share bytes never live
  * together: `split` dies when qkv is made, `normed` when attended is. */
 struct layer_memory {
@@ -28,6 +34,7 @@ struct t2t_session {
     const struct t2t_model *model;
     const struct layer_ops *ops;
     struct layer_device *device;
+    struct t2t_weights weights; /* the model's; those that no product holds are the device's own */
     struct t2t_plan *plans;
     size_t plan_count;
     const struct t2t_plan *plan; /* the one in use */
@@ -37,7 +44,10 @@ struct t2t_session {
     struct layer_products products[T2T_MAX_LAYERS];
     struct linear *project, *head;
 
-    struct t2t_arena arena;
+    struct t2t_arena arena;      /* the device's */
+    struct t2t_arena draw_arena; /* random numbers: the host's */
+    struct matrix pixels;        /* [image_size^2, 3], any order: where the device has memory of its own */
+    struct matrix logits;        /* [1, num_classes]: likewise */
     struct layer_memory token_layer[2], block;
     struct matrix last_split; /* [tokens, 9 token_dim] */
     struct matrix projected;  /* [tokens, embed_dim] */
@@ -49,6 +59,9 @@ struct t2t_session {
     void *observer_context;
     struct t2t_costs costs;
     bool clock_steps;
+    struct span *spans;
+    double *moments; /* of the CPU */
+    size_t span_count, tick_count, span_most;
 };
 
 /* Draws of one (image, head) of a layer under a plan. */

@@ -94,12 +94,13 @@ typedef void t2t_observer(void *context, const char *stage, size_t first_image, 
 typedef void t2t_attention_observer(void *context, size_t layer, size_t first_image, const struct attention_call *call);
 
 struct t2t_session_options {
-    size_t batch;                               /* most images in one forward, at least 1 */
-    size_t threads;                             /* 0: as many as affinity and cgroup allow */
+    size_t batch;                /* most images in one forward, at least 1 */
+    const struct layer_ops *ops; /* the device; NULL: the CPU */
+    struct layer_device_options device;
     const struct t2t_plan *plans;               /* copied */
     size_t plan_count;                          /* at least 1; plan 0 is in use after opening */
     t2t_observer *observer;                     /* or NULL */
-    t2t_attention_observer *attention_observer; /* or NULL */
+    t2t_attention_observer *attention_observer; /* or NULL; on the CPU alone */
     void *observer_context;                     /* of both */
 };
 
@@ -124,9 +125,9 @@ struct t2t_layer_cost {
     size_t tokens;
     double attention_macs;                /* of one image under the plan in use */
     double macs;                          /* ... of the whole layer: its products and attention */
-    double attention_seconds;             /* softmax attention or its replacement alone, wall clock */
-    double draw_seconds;                  /* of those, random numbers */
-    double seconds;                       /* the whole layer, wall clock */
+    double attention_seconds;             /* softmax attention or its replacement alone, wall clock or the device's */
+    double draw_seconds;                  /* random numbers, on the CPU of those */
+    double seconds;                       /* the whole layer, on the same clock */
     double step_seconds[ATTENTION_STEPS]; /* of every thread, where t2t_session_clock_steps() asked for them */
 };
 struct t2t_costs {

@@ -78,7 +78,7 @@ static struct seen watch(const struct t2t_model *model, size_t layer)
     struct t2t_plan plan;
     t2t_plan_exact(model, &plan);
     const struct t2t_session_options options = {.batch = 1,
-        .threads = 1,
+        .device = {.threads = 1},
         .plans = &plan,
         .plan_count = 1,
         .attention_observer = see,

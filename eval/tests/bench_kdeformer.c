@@ -224,7 +224,7 @@ static enum t2t_status bench_layer(struct bench *bench, const struct t2t_dataset
     struct t2t_plan plan;
     t2t_plan_exact(bench->model, &plan);
     const struct t2t_session_options options = {.batch = 1,
-        .threads = 1,
+        .device = {.threads = 1},
         .plans = &plan,
         .plan_count = 1,
         .attention_observer = measure,

@@ -39,6 +39,7 @@ void *t2t_arena_take(struct t2t_arena *arena, size_t count, size_t size)
     if (arena->used > arena->peak) arena->peak = arena->used;
     if (!arena->memory) return NULL;
     assert(arena->used <= arena->capacity);
+    if (arena->adopted) return arena->memory + start;
     ASAN_UNPOISON_MEMORY_REGION(arena->memory + start, bytes); /* for good: planned memory is used after its release */
     return arena->memory + start;
 }
@@ -52,6 +53,11 @@ void t2t_arena_release(struct t2t_arena *arena, size_t mark)
 {
     assert(mark <= arena->used);
     arena->used = mark;
+}
+
+void t2t_arena_adopt(struct t2t_arena *arena, void *memory)
+{
+    *arena = (struct t2t_arena){.memory = memory, .capacity = arena->peak, .peak = arena->peak, .adopted = true};
 }
 
 enum t2t_status t2t_arena_reserve(struct t2t_arena *arena)
@@ -68,6 +74,7 @@ enum t2t_status t2t_arena_reserve(struct t2t_arena *arena)
 
 void t2t_arena_free(struct t2t_arena *arena)
 {
+    if (arena->adopted) arena->memory = NULL;
     if (arena->memory) ASAN_UNPOISON_MEMORY_REGION(arena->memory, arena->capacity);
     free(arena->memory);
     *arena = (struct t2t_arena){0};

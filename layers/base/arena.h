@@ -8,6 +8,7 @@
 #ifndef T2T_LAYERS_BASE_ARENA_H
 #define T2T_LAYERS_BASE_ARENA_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "layers/base/status.h"
@@ -17,6 +18,7 @@ struct t2t_arena {
     size_t used;           /* bytes taken so far */
     size_t peak;           /* largest `used` ever: what to reserve */
     size_t capacity;       /* bytes behind `memory` */
+    bool adopted;          /* `memory` is another's, perhaps not even this processor's */
 };
 
 /* The next `count` elements of `size` bytes; NULL while measuring. The content is undefined. */
@@ -26,6 +28,9 @@ void *t2t_arena_take(struct t2t_arena *arena, size_t count, size_t size);
  * handed out before stay usable: which stage's turn it is, the caller knows. */
 size_t t2t_arena_mark(const struct t2t_arena *arena);
 void t2t_arena_release(struct t2t_arena *arena, size_t mark);
+
+/* Starts an arena that has measured anew, on `peak` bytes that belong to the caller. */
+void t2t_arena_adopt(struct t2t_arena *arena, void *memory);
 
 /* Allocates `peak` bytes for an arena that has measured and starts it anew. The caller frees it with t2t_arena_free(). */
 enum t2t_status t2t_arena_reserve(struct t2t_arena *arena);

@@ -15,12 +15,12 @@ static void cpu_close(struct layer_device *device)
     free(device);
 }
 
-static enum t2t_status cpu_open(struct layer_device **device, size_t threads)
+static enum t2t_status cpu_open(struct layer_device **device, const struct layer_device_options *options)
 {
     *device = NULL;
     struct layer_device *made = calloc(1, sizeof *made);
     if (!made) return t2t_fail_memory("the CPU device", sizeof *made);
-    made->threads = threads ? threads : t2t_cpu_allowed();
+    made->threads = options->threads ? options->threads : t2t_cpu_allowed();
     enum t2t_status status = t2t_kernels_choose(&made->kernels);
     if (!status) status = t2t_linear_engine_open(&made->linear_engine, made->threads);
     if (status) {

@@ -104,7 +104,8 @@ static struct t2t_plan plan_of(const struct t2t_model *of, enum attention_kind k
 static void run(const struct t2t_model *of, const struct t2t_plan *plan, size_t first, size_t batch, size_t threads,
     float logits[][CLASSES])
 {
-    const struct t2t_session_options options = {.batch = batch, .threads = threads, .plans = plan, .plan_count = 1};
+    const struct t2t_session_options options = {
+        .batch = batch, .device = {.threads = threads}, .plans = plan, .plan_count = 1};
     struct t2t_session *session;
     if (t2t_session_open(&session, of, &options)) fail_msg("%s", t2t_last_error());
     if (t2t_forward(session, pictures[first], place + first, batch, logits[0])) fail_msg("%s", t2t_last_error());
@@ -265,7 +266,7 @@ static void plans_share_a_session(void **state)
     for (enum attention_kind kind = 0; kind < ATTENTION_KINDS; kind++)
         plans[kind] = plan_of(model, kind, 0, kind == ATTENTION_MEAN ? 2 : 4, 0, 0, 7);
     const struct t2t_session_options options = {
-        .batch = BATCH, .threads = 2, .plans = plans, .plan_count = ATTENTION_KINDS};
+        .batch = BATCH, .device = {.threads = 2}, .plans = plans, .plan_count = ATTENTION_KINDS};
     struct t2t_session *session;
     if (t2t_session_open(&session, model, &options)) fail_msg("%s", t2t_last_error());
     for (size_t turn = 0; turn < 2 * ATTENTION_KINDS; turn++) {
@@ -312,7 +313,8 @@ static void names_what_is_not_finite(void **state)
     memcpy(bad, pictures, BATCH * PIXELS * sizeof *bad);
     bad[2 * PIXELS + 100] = NAN;
     const struct t2t_plan plan = plan_of(model, ATTENTION_KDEFORMER, 0, 2, 0, 0, 1);
-    const struct t2t_session_options options = {.batch = BATCH, .threads = 2, .plans = &plan, .plan_count = 1};
+    const struct t2t_session_options options = {
+        .batch = BATCH, .device = {.threads = 2}, .plans = &plan, .plan_count = 1};
     struct t2t_session *session;
     if (t2t_session_open(&session, model, &options)) fail_msg("%s", t2t_last_error());
     assert_int_equal(t2t_forward(session, bad, place, BATCH, logits[0]), T2T_NOT_FINITE);

@@ -67,7 +67,8 @@ int main(int argc, char **argv)
     struct t2t_plan plan;
     const size_t batch = strtoul(argv[2], NULL, 10), threads = strtoul(argv[3], NULL, 10);
     if (t2t_model_load(&model, NULL, argv[1]) || make_plan(model, argv[4], &plan)) return fail();
-    const struct t2t_session_options options = {.batch = batch, .threads = threads, .plans = &plan, .plan_count = 1};
+    const struct t2t_session_options options = {
+        .batch = batch, .device = {.threads = threads}, .plans = &plan, .plan_count = 1};
     if (t2t_session_open(&session, model, &options)) return fail();
     const struct t2t_config *config = t2t_model_config(model);
     const size_t pixels = batch * 3 * config->image_size * config->image_size, count = batch * config->num_classes;

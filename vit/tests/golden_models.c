@@ -100,7 +100,7 @@ static void run(const struct t2t_model *model, const struct t2t_tensors *golden,
     t2t_plan_exact(model, &plan);
     struct comparison comparison = {.golden = golden, .place = place};
     const struct t2t_session_options options = {.batch = batch,
-        .threads = threads,
+        .device = {.threads = threads},
         .plans = &plan,
         .plan_count = 1,
         .observer = compare_stage,

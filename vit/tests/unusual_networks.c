@@ -29,7 +29,8 @@ static void run(const struct t2t_model *model, const struct t2t_plan *plan, size
 {
     const struct t2t_config *config = t2t_model_config(model);
     const size_t pixels = 3 * config->image_size * config->image_size;
-    const struct t2t_session_options options = {.batch = batch, .threads = threads, .plans = plan, .plan_count = 1};
+    const struct t2t_session_options options = {
+        .batch = batch, .device = {.threads = threads}, .plans = plan, .plan_count = 1};
     struct t2t_session *session;
     if (t2t_session_open(&session, model, &options)) fail_msg("%s", t2t_last_error());
     float *images = malloc(batch * pixels * sizeof *images), *all = malloc(batch * MOST_CLASSES * sizeof *all);

@@ -1,0 +1,234 @@
+/* The CUDA device as a table of operations, and the function that the module is found by. */
+#include <cstdio>
+#include <cstring>
+#include <new>
+
+#include "layers/cuda/cuda_device.h"
+
+extern "C" {
+#include "layers/cuda/cuda_ops.h"
+}
+
+void t2t_cuda_fail(struct layer_device *device, const char *what, const char *why)
+{
+    if (!*device->failure) snprintf(device->failure, sizeof device->failure, "%s: %s", what, why);
+}
+
+void t2t_cuda_check(struct layer_device *device, cudaError_t error, const char *what)
+{
+    if (error) t2t_cuda_fail(device, what, cudaGetErrorString(error));
+}
+
+namespace
+{
+
+/* ---- opening and closing ---- */
+
+void cuda_close(struct layer_device *device)
+{
+    if (!device) return;
+    for (float *constant : device->constants) cudaFree(constant);
+    for (cudaEvent_t tick : device->ticks) cudaEventDestroy(tick);
+    cudaFree(device->workspace);
+    if (device->products) cublasLtDestroy(device->products);
+    if (device->stream) cudaStreamDestroy(device->stream);
+    delete device;
+}
+
+enum t2t_status cannot_open(struct layer_device *device, const char *what, const char *why)
+{
+    cuda_close(device);
+    return t2t_fail(T2T_NO_RESOURCE, "cuda: %s: %s", what, why);
+}
+
+enum t2t_status cuda_open(struct layer_device **device, const struct layer_device_options *options)
+{
+    *device = nullptr;
+    struct layer_device *made = new (std::nothrow) struct layer_device();
+    if (!made) return t2t_fail_memory("a device", sizeof *made);
+    made->tf32 = options->tf32;
+    made->workspace_bytes = 32 << 20;
+    cudaDeviceProp properties;
+    cudaError_t error = cudaSetDevice(static_cast<int>(options->ordinal));
+    if (!error) error = cudaGetDeviceProperties(&properties, static_cast<int>(options->ordinal));
+    if (!error) error = cudaStreamCreateWithFlags(&made->stream, cudaStreamNonBlocking);
+    if (!error) error = cudaMalloc(&made->workspace, made->workspace_bytes);
+    if (error) return cannot_open(made, "the device cannot be used", cudaGetErrorString(error));
+    const cublasStatus_t status = cublasLtCreate(&made->products);
+    if (status) return cannot_open(made, "cuBLASLt cannot be used", cublasLtGetStatusString(status));
+    snprintf(made->description, sizeof made->description, "%.180s (cuda:%zu), compute capability %d.%d%s",
+        properties.name, options->ordinal, properties.major, properties.minor, made->tf32 ? ", TF32 products" : "");
+    *device = made;
+    return T2T_OK;
+}
+
+const char *cuda_describe(const struct layer_device *device)
+{
+    return device->description;
+}
+
+size_t cuda_threads(const struct layer_device *)
+{
+    return 0;
+}
+
+/* ---- memory ---- */
+
+enum t2t_status cuda_reserve(struct layer_device *, size_t bytes, void **memory)
+{
+    const cudaError_t error = cudaMalloc(memory, bytes);
+    if (!error) return T2T_OK;
+    *memory = nullptr;
+    return t2t_fail(
+        T2T_NO_RESOURCE, "cuda: %.1f MB of the device's memory: %s", 1e-6 * (double)bytes, cudaGetErrorString(error));
+}
+
+void cuda_release(struct layer_device *, void *memory)
+{
+    cudaFree(memory);
+}
+
+enum t2t_status cuda_constant(struct layer_device *device, const float *host, size_t count, const float **own)
+{
+    float *made = nullptr;
+    cudaError_t error = cudaMalloc(reinterpret_cast<void **>(&made), count * sizeof *made);
+    if (error)
+        return t2t_fail(
+            T2T_NO_RESOURCE, "cuda: memory for a weight of %zu numbers: %s", count, cudaGetErrorString(error));
+    device->constants.push_back(made);
+    error = cudaMemcpyAsync(made, host, count * sizeof *made, cudaMemcpyHostToDevice, device->stream);
+    if (!error) error = cudaStreamSynchronize(device->stream);
+    *own = made;
+    return error ? t2t_fail(T2T_NO_RESOURCE, "cuda: copying a weight: %s", cudaGetErrorString(error)) : T2T_OK;
+}
+
+void cuda_input(struct layer_device *device, const float *host, size_t count, float *own)
+{
+    t2t_cuda_check(device, cudaMemcpyAsync(own, host, count * sizeof *own, cudaMemcpyHostToDevice, device->stream),
+        "copying pictures");
+}
+
+void cuda_output(struct layer_device *device, const float *own, size_t count, float *host)
+{
+    t2t_cuda_check(device, cudaMemcpyAsync(host, own, count * sizeof *own, cudaMemcpyDeviceToHost, device->stream),
+        "copying results");
+}
+
+/* ---- time and errors ---- */
+
+void cuda_tick(struct layer_device *device, size_t number)
+{
+    while (device->ticks.size() <= number) {
+        cudaEvent_t made;
+        const cudaError_t error = cudaEventCreateWithFlags(&made, cudaEventDefault);
+        t2t_cuda_check(device, error, "an event");
+        if (error) return;
+        device->ticks.push_back(made);
+    }
+    t2t_cuda_check(device, cudaEventRecord(device->ticks[number], device->stream), "an event");
+}
+
+double cuda_seconds(struct layer_device *device, size_t from, size_t to)
+{
+    float ms = 0;
+    t2t_cuda_check(device, cudaEventElapsedTime(&ms, device->ticks[from], device->ticks[to]), "the time of an event");
+    return 1e-3 * static_cast<double>(ms);
+}
+
+enum t2t_status cuda_finish(struct layer_device *device)
+{
+    t2t_cuda_check(device, cudaStreamSynchronize(device->stream), "the forward");
+    if (!*device->failure) return T2T_OK;
+    const enum t2t_status status = t2t_fail(T2T_NO_RESOURCE, "cuda: %s", device->failure);
+    *device->failure = 0;
+    return status;
+}
+
+/* ---- attention ---- */
+
+typedef void Method(struct layer_device *, const struct attention_call *, struct t2t_arena *);
+
+Method *method_of(enum attention_kind kind)
+{
+    switch (kind) {
+    case ATTENTION_EXACT: return t2t_cuda_exact;
+    case ATTENTION_KDEFORMER: return t2t_cuda_kdeformer;
+    case ATTENTION_PERFORMER: return t2t_cuda_performer;
+    case ATTENTION_REFORMER: return t2t_cuda_reformer;
+    case ATTENTION_MEAN: return t2t_cuda_mean;
+    case ATTENTION_SCATTERBRAIN:
+    case ATTENTION_KDE_THEORY:
+    case ATTENTION_KINDS: break;
+    }
+    return nullptr;
+}
+
+enum t2t_status cuda_attention_check(const struct attention_shape *, const struct attention_config *config)
+{
+    const char *name = attention_method(config->kind)->name;
+    if (!method_of(config->kind))
+        return t2t_fail(T2T_BAD_USAGE, "%s does not run on the cuda device; use --device cpu", name);
+    if (config->target_error > 0)
+        return t2t_fail(T2T_BAD_USAGE, "%s's target error is not met on the cuda device; use --device cpu", name);
+    return T2T_OK;
+}
+
+size_t cuda_attention_scratch(struct layer_device *device, const struct attention_shape *shape,
+    const struct attention_config *config, size_t batch)
+{
+    struct attention_call call = {};
+    call.shape = *shape;
+    call.config = *config;
+    call.batch = batch;
+    struct t2t_arena measuring = {};
+    method_of(config->kind)(device, &call, &measuring);
+    return measuring.peak;
+}
+
+void cuda_attention(struct layer_device *device, const struct attention_call *call)
+{
+    struct t2t_arena arena = {};
+    static unsigned char nothing[64]; /* methods without scratch are told apart from measuring */
+    arena.memory = call->scratch ? static_cast<unsigned char *>(call->scratch) : nothing;
+    arena.capacity = cuda_attention_scratch(device, &call->shape, &call->config, call->batch);
+    method_of(call->config.kind)(device, call, &arena);
+}
+
+struct layer_ops make_ops()
+{
+    struct layer_ops ops = {};
+    ops.name = "cuda";
+    ops.open = cuda_open;
+    ops.close = cuda_close;
+    ops.describe = cuda_describe;
+    ops.threads = cuda_threads;
+    ops.reserve = cuda_reserve;
+    ops.release = cuda_release;
+    ops.constant = cuda_constant;
+    ops.input = cuda_input;
+    ops.output = cuda_output;
+    ops.tick = cuda_tick;
+    ops.seconds = cuda_seconds;
+    ops.finish = cuda_finish;
+    ops.linear_open = t2t_cuda_linear_open;
+    ops.linear_close = t2t_cuda_linear_close;
+    ops.linear = t2t_cuda_linear;
+    ops.layer_norm = t2t_cuda_layer_norm;
+    ops.soft_split_image = t2t_cuda_soft_split_image;
+    ops.soft_split_tokens = t2t_cuda_soft_split_tokens;
+    ops.assemble_tokens = t2t_cuda_assemble_tokens;
+    ops.attention_check = cuda_attention_check;
+    ops.attention_scratch = cuda_attention_scratch;
+    ops.attention = cuda_attention;
+    ops.performer_scratch = t2t_cuda_performer_scratch;
+    ops.performer_attention = t2t_cuda_performer_attention;
+    return ops;
+}
+
+} /* namespace */
+
+extern "C" const struct layer_ops *t2t_cuda_ops(void)
+{
+    static const struct layer_ops ops = make_ops();
+    return &ops;
+}

@@ -1,0 +1,72 @@
+/* The device of this folder, shared by its files. Host code; the kernels stand in the files that launch them. */
+#ifndef T2T_LAYERS_CUDA_CUDA_DEVICE_H
+#define T2T_LAYERS_CUDA_CUDA_DEVICE_H
+
+#include <cublasLt.h>
+#include <cuda_runtime_api.h>
+
+#include <vector>
+
+extern "C" {
+#include "layers/base/arena.h"
+#include "layers/layers.h"
+}
+
+struct layer_device {
+    cudaStream_t stream;
+    cublasLtHandle_t products;
+    bool tf32;
+    void *workspace; /* of products */
+    size_t workspace_bytes;
+    std::vector<float *> constants;
+    std::vector<cudaEvent_t> ticks;
+    char failure[256]; /* the first that happened, "" for none: operations go on and finish() tells */
+    char description[256];
+};
+
+/* Remembers an error of a call that cannot return it. */
+void t2t_cuda_check(struct layer_device *device, cudaError_t error, const char *what);
+void t2t_cuda_fail(struct layer_device *device, const char *what, const char *why);
+
+/* ---- elementwise.cu ---- */
+void t2t_cuda_layer_norm(
+    struct layer_device *device, struct matrix in, const float *weight, const float *bias, struct matrix out);
+void t2t_cuda_soft_split_image(
+    struct layer_device *device, const struct soft_split_shape *shape, const float *images, struct matrix out);
+void t2t_cuda_soft_split_tokens(
+    struct layer_device *device, const struct soft_split_shape *shape, struct matrix in, struct matrix out);
+void t2t_cuda_assemble_tokens(struct layer_device *device, struct matrix tokens, const float *class_token,
+    const float *positions, struct matrix out);
+void t2t_cuda_gelu(struct layer_device *device, float *x, size_t count);
+
+/* ---- linear.cu ---- */
+enum t2t_status t2t_cuda_linear_open(struct layer_device *device, struct linear **linear,
+    const struct linear_shape *shape, const float *weight, const float *bias);
+void t2t_cuda_linear_close(struct linear *linear);
+void t2t_cuda_linear(struct layer_device *device, const struct linear *linear, struct matrix in,
+    const struct matrix *residual, struct matrix out);
+
+/* ---- attention, a method a file: with an arena that only measures they return after taking ---- */
+void t2t_cuda_exact(struct layer_device *device, const struct attention_call *call, struct t2t_arena *arena);
+void t2t_cuda_mean(struct layer_device *device, const struct attention_call *call, struct t2t_arena *arena);
+void t2t_cuda_kdeformer(struct layer_device *device, const struct attention_call *call, struct t2t_arena *arena);
+void t2t_cuda_performer(struct layer_device *device, const struct attention_call *call, struct t2t_arena *arena);
+void t2t_cuda_reformer(struct layer_device *device, const struct attention_call *call, struct t2t_arena *arena);
+/* Token_performer's own. */
+size_t t2t_cuda_performer_scratch(
+    struct layer_device *device, size_t tokens, size_t dim, size_t features, size_t batch);
+void t2t_cuda_performer_attention(struct layer_device *device, const float *w, size_t features, struct matrix k,
+    struct matrix q, struct matrix v, struct matrix out, void *scratch);
+
+/* Numbers that came with a call, on the device: NULL while the arena measures. */
+template <class T>
+const T *t2t_cuda_upload(struct layer_device *device, struct t2t_arena *arena, const T *host, size_t count)
+{
+    T *own = static_cast<T *>(t2t_arena_take(arena, count, sizeof(T)));
+    if (own && count)
+        t2t_cuda_check(device, cudaMemcpyAsync(own, host, count * sizeof(T), cudaMemcpyHostToDevice, device->stream),
+            "copying draws");
+    return own;
+}
+
+#endif

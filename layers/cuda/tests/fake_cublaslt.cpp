@@ -1,0 +1,135 @@
+/* Four functions of cuBLASLt on the CPU, for the emulation: they stand before the library's, whose descriptors need no
+ * device and stay the real ones. Stricter than the library: what the device does not use, or what is wrong, is refused.
+ */
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include <cublasLt.h>
+
+namespace
+{
+
+constexpr size_t WORKSPACE = 1 << 20; /* that an algorithm asks for, and scribbles on */
+char handle;
+
+struct Layout {
+    uint32_t type;
+    int32_t order, batch;
+    uint64_t rows, columns;
+    int64_t leading;
+};
+
+bool read_layout(cublasLtMatrixLayout_t layout, Layout *read)
+{
+    size_t bytes;
+    const auto get = [&](cublasLtMatrixLayoutAttribute_t which, void *value, size_t size) {
+        return cublasLtMatrixLayoutGetAttribute(layout, which, value, size, &bytes) == CUBLAS_STATUS_SUCCESS;
+    };
+    return get(CUBLASLT_MATRIX_LAYOUT_TYPE, &read->type, sizeof read->type) &&
+           get(CUBLASLT_MATRIX_LAYOUT_ORDER, &read->order, sizeof read->order) &&
+           get(CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &read->batch, sizeof read->batch) &&
+           get(CUBLASLT_MATRIX_LAYOUT_ROWS, &read->rows, sizeof read->rows) &&
+           get(CUBLASLT_MATRIX_LAYOUT_COLS, &read->columns, sizeof read->columns) &&
+           get(CUBLASLT_MATRIX_LAYOUT_LD, &read->leading, sizeof read->leading);
+}
+
+/* A float32 matrix, column by column, at an address that its elements may have. */
+bool is_usable(const Layout &layout, const void *data)
+{
+    return layout.type == CUDA_R_32F && layout.order == CUBLASLT_ORDER_COL && layout.batch == 1 &&
+           layout.leading >= static_cast<int64_t>(layout.rows) && data &&
+           reinterpret_cast<uintptr_t>(data) % sizeof(float) == 0;
+}
+
+struct Product {
+    int32_t compute, scale, transposed_a, transposed_b;
+    uint32_t epilogue;
+    const float *bias;
+};
+
+bool read_product(cublasLtMatmulDesc_t product, Product *read)
+{
+    size_t bytes;
+    const auto get = [&](cublasLtMatmulDescAttributes_t which, void *value, size_t size) {
+        return cublasLtMatmulDescGetAttribute(product, which, value, size, &bytes) == CUBLAS_STATUS_SUCCESS;
+    };
+    return get(CUBLASLT_MATMUL_DESC_COMPUTE_TYPE, &read->compute, sizeof read->compute) &&
+           get(CUBLASLT_MATMUL_DESC_SCALE_TYPE, &read->scale, sizeof read->scale) &&
+           get(CUBLASLT_MATMUL_DESC_TRANSA, &read->transposed_a, sizeof read->transposed_a) &&
+           get(CUBLASLT_MATMUL_DESC_TRANSB, &read->transposed_b, sizeof read->transposed_b) &&
+           get(CUBLASLT_MATMUL_DESC_EPILOGUE, &read->epilogue, sizeof read->epilogue) &&
+           get(CUBLASLT_MATMUL_DESC_BIAS_POINTER, &read->bias, sizeof read->bias);
+}
+
+} /* namespace */
+
+extern "C" {
+
+cublasStatus_t cublasLtCreate(cublasLtHandle_t *made)
+{
+    *made = reinterpret_cast<cublasLtHandle_t>(&handle);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtDestroy(cublasLtHandle_t)
+{
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t used, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t,
+    cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatmulPreference_t preference,
+    int wanted, cublasLtMatmulHeuristicResult_t results[], int *found)
+{
+    uint64_t most = 0;
+    size_t bytes;
+    *found = 0;
+    if (used != reinterpret_cast<cublasLtHandle_t>(&handle) || wanted < 1) return CUBLAS_STATUS_INVALID_VALUE;
+    cublasLtMatmulPreferenceGetAttribute(
+        preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &most, sizeof most, &bytes);
+    if (most < WORKSPACE) return CUBLAS_STATUS_NOT_SUPPORTED;
+    memset(results, 0, sizeof *results);
+    results->workspaceSize = WORKSPACE;
+    results->state = CUBLAS_STATUS_SUCCESS;
+    *found = 1;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+/* D = A^T B + beta C, sums in float64; bias for each row of D. */
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t used, cublasLtMatmulDesc_t described, const void *alpha, const void *a,
+    cublasLtMatrixLayout_t a_layout, const void *b, cublasLtMatrixLayout_t b_layout, const void *beta, const void *c,
+    cublasLtMatrixLayout_t c_layout, void *d, cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t *algorithm,
+    void *workspace, size_t workspace_bytes, cudaStream_t)
+{
+    Product product;
+    Layout as, bs, cs, ds;
+    if (used != reinterpret_cast<cublasLtHandle_t>(&handle) || !algorithm) return CUBLAS_STATUS_NOT_INITIALIZED;
+    if (!read_product(described, &product) || !read_layout(a_layout, &as) || !read_layout(b_layout, &bs) ||
+        !read_layout(c_layout, &cs) || !read_layout(d_layout, &ds))
+        return CUBLAS_STATUS_INVALID_VALUE;
+    const float factor = *static_cast<const float *>(alpha), added = *static_cast<const float *>(beta);
+    const bool biased = product.epilogue == CUBLASLT_EPILOGUE_BIAS;
+    if ((product.compute != CUBLAS_COMPUTE_32F && product.compute != CUBLAS_COMPUTE_32F_FAST_TF32) ||
+        product.scale != CUDA_R_32F || product.transposed_a != CUBLAS_OP_T || product.transposed_b != CUBLAS_OP_N ||
+        (!biased && product.epilogue != CUBLASLT_EPILOGUE_DEFAULT) || (biased && !product.bias) || factor != 1)
+        return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (!is_usable(as, a) || !is_usable(bs, b) || !is_usable(ds, d) || (added != 0 && !is_usable(cs, c)) ||
+        as.rows != bs.rows || ds.rows != as.columns || ds.columns != bs.columns || cs.rows != ds.rows ||
+        cs.columns != ds.columns || !workspace || workspace_bytes < WORKSPACE)
+        return CUBLAS_STATUS_INVALID_VALUE;
+    memset(workspace, 0xff, WORKSPACE);
+    for (uint64_t column = 0; column < ds.columns; column++)
+        for (uint64_t row = 0; row < ds.rows; row++) {
+            const float *x = static_cast<const float *>(a) + row * static_cast<uint64_t>(as.leading);
+            const float *y = static_cast<const float *>(b) + column * static_cast<uint64_t>(bs.leading);
+            double sum = biased ? static_cast<double>(product.bias[row]) : 0;
+            for (uint64_t k = 0; k < as.rows; k++) sum += static_cast<double>(x[k]) * static_cast<double>(y[k]);
+            if (added != 0)
+                sum += static_cast<double>(added) * static_cast<double>(static_cast<const float *>(
+                                                        c)[column * static_cast<uint64_t>(cs.leading) + row]);
+            static_cast<float *>(d)[column * static_cast<uint64_t>(ds.leading) + row] = static_cast<float>(sum);
+        }
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+} /* extern "C" */
