@@ -64,6 +64,7 @@ __device__ __forceinline__ void load_rows(
 __device__ __forceinline__ void add_products(const Shared *shared, int dims, float (&score)[ROWS][COLUMNS])
 {
     const int down = static_cast<int>(threadIdx.x) / ACROSS, across = static_cast<int>(threadIdx.x) % ACROSS;
+#pragma unroll 1 /* 64 products a turn; more turns at once would not fit the registers */
     for (int c = 0; c < dims; c += 4) {
         float4 q[ROWS], k[COLUMNS];
         for (int i = 0; i < ROWS; i++) q[i] = *reinterpret_cast<const float4 *>(&shared->q[down + DOWN * i][c]);
@@ -76,7 +77,7 @@ __device__ __forceinline__ void add_products(const Shared *shared, int dims, flo
 
 } /* namespace attend_parts */
 
-template <class Source> __global__ void __launch_bounds__(ATTEND_THREADS) attend(Source source)
+template <class Source> __global__ void __launch_bounds__(ATTEND_THREADS, 3) attend(Source source)
 {
     using namespace attend_parts;
     SHARED_MEMORY(Shared, shared);

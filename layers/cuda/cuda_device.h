@@ -37,6 +37,8 @@ void t2t_cuda_soft_split_tokens(
     struct layer_device *device, const struct soft_split_shape *shape, struct matrix in, struct matrix out);
 void t2t_cuda_assemble_tokens(struct layer_device *device, struct matrix tokens, const float *class_token,
     const float *positions, struct matrix out);
+/* Whether the device at hand has code for the kernels. */
+cudaError_t t2t_cuda_has_code(void);
 void t2t_cuda_gelu(struct layer_device *device, float *x, size_t count);
 
 /* ---- linear.cu ---- */

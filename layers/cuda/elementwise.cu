@@ -148,3 +148,9 @@ void t2t_cuda_gelu(struct layer_device *device, float *x, size_t count)
     t2t_cuda_check(
         device, launch(gelu, dim3(blocks_for(count, THREADS)), dim3(THREADS), 0, device->stream, x, count), "gelu");
 }
+
+cudaError_t t2t_cuda_has_code(void)
+{
+    cudaFuncAttributes attributes;
+    return cudaFuncGetAttributes(&attributes, gelu);
+}
