@@ -22,6 +22,7 @@ static const struct option_row rows[] = {
         "instead of pictures: tensor `input` [N,3,S,S] of a safetensors file,\nalready normalised", &settings.raw_input,
         0, 0},
     MODEL_OPTION_ROWS(&settings.model),
+    DEVICE_OPTION_ROWS(&settings.model),
     ATTENTION_OPTION_ROWS(&settings.attention),
     {.type = OPTION_SECTION, .help = "Answers:"},
     {OPTION_NUMBER, 'k', "topk", "N", "how many classes (5)", &settings.top, 1, ANSWER_MOST},

@@ -42,6 +42,7 @@ static const struct option_row rows[] = {
     {OPTION_NUMBER, 0, "max-skipped", "N", "with --on-error skip: more end the run (no limit)", &settings.most_skipped,
         0, 1e12},
     MODEL_OPTION_ROWS(&settings.model),
+    DEVICE_OPTION_ROWS(&settings.model),
     ATTENTION_OPTION_ROWS(&settings.attention),
     SWEEP_OPTION_ROW(&settings.attention),
     {.type = OPTION_SECTION, .help = "Running:"},

@@ -261,7 +261,8 @@ static enum t2t_status open_loop(struct loop *loop)
 {
     struct evaluation *evaluation = loop->evaluation;
     const struct t2t_session_options options = {.batch = evaluation->options.batch,
-        .device = {.threads = evaluation->options.threads},
+        .ops = evaluation->options.device.ops,
+        .device = evaluation->options.device.options,
         .plans = evaluation->runs->plan,
         .plan_count = evaluation->runs->count};
     enum t2t_status status = t2t_session_open(&loop->session, evaluation->model, &options);

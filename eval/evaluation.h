@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "eval/attention_options.h"
+#include "eval/model_options.h"
 #include "eval/picture_source.h"
 #include "vit/t2t_vit.h"
 
@@ -28,7 +29,8 @@ struct skipped_picture {
 };
 
 struct evaluation_options {
-    size_t batch, warmup, threads;
+    size_t batch, warmup;
+    struct chosen_device device;
     bool skip_failed;
     size_t most_skipped; /* with skip_failed: more end the run */
     bool keep_logits;

@@ -7,6 +7,7 @@
 #include "eval/progress.h"
 #include "eval/weights_lookup.h"
 #include "layers/base/cpu_features.h"
+#include "layers/devices.h"
 
 enum { DEFAULT_SIZE = 224 };
 
@@ -24,6 +25,18 @@ enum t2t_status t2t_open_model(const struct model_options *options, struct t2t_m
     t2t_detail("%s: %s, %.1f million parameters, loaded in %.2f s", *path, t2t_model_config(*model)->name,
         1e-6 * (double)t2t_model_parameters(*model), t2t_seconds() - begin);
     return T2T_OK;
+}
+
+enum t2t_status t2t_choose_device(const struct model_options *options, struct chosen_device *device)
+{
+    char reason[T2T_REASON_BYTES];
+    *device = (struct chosen_device){.options = {.threads = options->threads, .tf32 = options->tf32}};
+    const enum t2t_status status =
+        t2t_device_choose(options->device ? options->device : "cpu", &device->ops, &device->options, reason);
+    if (!status && options->tf32 && device->ops == &t2t_cpu_ops)
+        t2t_warn("--tf32 has no meaning on the CPU, whose products are float32");
+    if (!status && *reason) t2t_note("device cpu: %s", reason);
+    return status;
 }
 
 size_t t2t_choose_threads(const struct model_options *options)

@@ -16,7 +16,15 @@ struct model_options {
     int interpolation;           /* enum t2t_interpolation, -1: the model's */
     const char *mean, *std;      /* "R,G,B", NULL: the model's */
     bool strict;
-    size_t threads; /* 0: all that may be used */
+    size_t threads;     /* 0: all that may be used */
+    const char *device; /* "cpu", "cuda", "cuda:N" or "auto"; NULL: the CPU */
+    bool tf32;
+};
+
+/* The device of a session. */
+struct chosen_device {
+    const struct layer_ops *ops;
+    struct layer_device_options options;
 };
 
 #define MODEL_OPTIONS_DEFAULT                                                                                          \
@@ -47,8 +55,20 @@ struct model_options {
         OPTION_SWITCH, 0, "strict", NULL, "refuse pictures whose decoder warned", &(options)->strict, 0, 0             \
     }
 
+/* The rows for programs that run the network on any device. */
+#define DEVICE_OPTION_ROWS(options)                                                                                    \
+    {.type = OPTION_SECTION, .help = "Device:"},                                                                       \
+        {OPTION_TEXT, 'd', "device", "NAME",                                                                           \
+            "cpu (default), cuda, cuda:N, or auto: the first CUDA device, else\nthe CPU", &(options)->device, 0, 0},   \
+    {                                                                                                                  \
+        OPTION_SWITCH, 0, "tf32", NULL, "cuda: products round their factors to TF32", &(options)->tf32, 0, 0           \
+    }
+
 /* Finds and loads the weights. *path (to be freed) is the file. */
 enum t2t_status t2t_open_model(const struct model_options *options, struct t2t_model **model, char **path);
+
+/* Opens the module that --device needs; says why `auto` takes the CPU. */
+enum t2t_status t2t_choose_device(const struct model_options *options, struct chosen_device *device);
 
 /* --threads, or as many as may be used. */
 size_t t2t_choose_threads(const struct model_options *options);

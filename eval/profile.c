@@ -305,7 +305,8 @@ enum t2t_status t2t_profile_run(struct profile *profile, profile_report *report_
 {
     struct bench bench = {.profile = profile, .report_partial = report_partial, .context = context};
     const struct t2t_session_options options = {.batch = profile->batch,
-        .device = {.threads = profile->options.threads},
+        .ops = profile->options.device.ops,
+        .device = profile->options.device.options,
         .plans = profile->runs->plan,
         .plan_count = profile->runs->count};
     enum t2t_status status = t2t_session_open(&bench.session, profile->model, &options);

@@ -10,6 +10,7 @@
 
 #include "eval/attention_options.h"
 #include "eval/metrics.h"
+#include "eval/model_options.h"
 #include "loaders/dataset.h"
 #include "loaders/preprocess.h"
 
@@ -45,7 +46,8 @@ struct profile_row {
 };
 
 struct profile_options {
-    size_t threads;
+    size_t threads; /* that prepare pictures, at most */
+    struct chosen_device device;
     double warmup_seconds; /* of forwards of each attention, uncounted */
     double min_seconds;    /* rounds go on for at least as long ... */
     size_t min_rounds;     /* ... and as many */

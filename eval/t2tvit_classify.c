@@ -182,9 +182,15 @@ static enum t2t_status open_kept(struct classification *c)
 
 static enum t2t_status open_network(struct classification *c)
 {
-    const struct t2t_session_options options = {
-        .batch = c->batch, .device = {.threads = settings.model.threads}, .plans = c->runs.plan, .plan_count = c->runs.count};
-    enum t2t_status status = t2t_session_open(&c->session, c->model, &options);
+    struct chosen_device device;
+    enum t2t_status status = t2t_choose_device(&settings.model, &device);
+    if (status) return status;
+    const struct t2t_session_options options = {.batch = c->batch,
+        .ops = device.ops,
+        .device = device.options,
+        .plans = c->runs.plan,
+        .plan_count = c->runs.count};
+    status = t2t_session_open(&c->session, c->model, &options);
     if (status) return status;
     t2t_detail("%s", t2t_session_describe(c->session));
     c->logits = malloc(c->runs.count * c->batch * c->classes.count * sizeof *c->logits);

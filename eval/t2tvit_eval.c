@@ -155,6 +155,8 @@ static enum t2t_status evaluate(
     struct t2t_tensors *tensors = NULL;
     struct picture_source source = {.batch = 0};
     enum t2t_status status = t2t_attention_runs(&runs, &settings.attention, model);
+    struct chosen_device device = {.ops = NULL};
+    if (!status) status = t2t_choose_device(&settings.model, &device);
     if (!status) status = t2t_choose_preprocess(&settings.model, model, &preprocess);
     if (!status) status = open_pictures(&pictures, &tensors, model);
     struct evaluation evaluation = {.model = model,
@@ -163,7 +165,7 @@ static enum t2t_status evaluate(
         .source = &source,
         .options = {.batch = batch < pictures.count ? batch : pictures.count,
             .warmup = settings.warmup,
-            .threads = settings.model.threads,
+            .device = device,
             .skip_failed = settings.on_error == ON_ERROR_SKIP,
             .most_skipped = settings.most_skipped,
             .keep_logits = settings.save_logits != NULL},

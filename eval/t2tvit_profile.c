@@ -42,6 +42,7 @@ static const struct option_row rows[] = {
     {OPTION_SWITCH, 0, "random-weights", NULL, "with --model NAME: shapes and times, without a weights file",
         &settings.random_weights, 0, 0},
     MODEL_OPTION_ROWS(&settings.model),
+    DEVICE_OPTION_ROWS(&settings.model),
     ATTENTION_OPTION_ROWS(&settings.attention),
     SWEEP_OPTION_ROW(&settings.attention),
     {.type = OPTION_SECTION, .help = "Measuring:"},
@@ -145,11 +146,14 @@ static enum t2t_status profile(
     t2t_list_init(&list);
     enum t2t_status status = t2t_attention_runs(&runs, &settings.attention, model);
     if (!status) status = t2t_choose_preprocess(&settings.model, model, &preprocess);
+    struct chosen_device device = {.ops = NULL};
+    if (!status) status = t2t_choose_device(&settings.model, &device);
     if (!status && settings.val_dir) status = t2t_list_operand(&list, settings.val_dir, true);
     const struct profile common = {.model = model,
         .runs = &runs,
         .preprocess = &preprocess,
         .options = {.threads = t2t_choose_threads(&settings.model),
+            .device = device,
             .warmup_seconds = settings.warmup,
             .min_seconds = settings.min_time,
             .min_rounds = settings.min_runs}};

@@ -21,9 +21,8 @@ static bool found_in(const char *folder, const char *below, char path[PATH_MAX])
     return length > 0 && length < PATH_MAX && access(path, R_OK) == 0;
 }
 
-static bool find_module(char path[PATH_MAX])
+static bool find_module(const char *wanted, char path[PATH_MAX])
 {
-    const char *wanted = getenv("T2TVIT_MODULES");
     if (wanted && *wanted) return found_in(wanted, "", path);
     char program[PATH_MAX];
     const ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
@@ -44,9 +43,11 @@ static const struct t2t_module *open_module(char *reason)
         snprintf(reason, T2T_REASON_BYTES, "no NVIDIA driver: libcuda.so.1 is not there");
         return NULL;
     }
+    const char *wanted = getenv("T2TVIT_MODULES");
     char path[PATH_MAX];
-    if (!find_module(path)) {
-        snprintf(reason, T2T_REASON_BYTES, "no module: " MODULE_FILE " is neither beside the program nor in ../lib");
+    if (!find_module(wanted, path)) {
+        snprintf(reason, T2T_REASON_BYTES, "no module: %s has no " MODULE_FILE,
+            wanted && *wanted ? "$T2TVIT_MODULES" : "the folder of the program or ../lib");
         return NULL;
     }
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
