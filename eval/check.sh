@@ -31,7 +31,7 @@ mkdir -p build-check
 say "format and includes"
 # Other versions of clang-format break lines elsewhere.
 if clang-format --version | grep -q 'version 14\.'; then
-    find eval layers loaders vit weights -name '*.[ch]' -print0 | xargs -0 clang-format --dry-run -Werror
+    find eval layers loaders vit weights -name '*.[ch]' -print0 -o -name '*.cu' -print0 -o -name '*.cuh' -print0 -o -name '*.cpp' -print0 | xargs -0 clang-format --dry-run -Werror
 else
     echo "format not checked: it is clang-format 14's, here is $(clang-format --version)"
 fi
@@ -54,16 +54,16 @@ sh eval/demo.sh 24
 sh eval/check_readme.sh
 
 say "clang, warnings as errors, all tests"
-build clang -DCMAKE_C_COMPILER=clang
-run clang -E golden_models
+build clang -DCMAKE_C_COMPILER=clang -DCMAKE_CUDA_ARCHITECTURES=90
+run clang -E 'golden_models|cuda_resources'
 
 say "gcc, address and undefined sanitizers, all tests"
 build address -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DT2T_SANITIZE=address,undefined
 # The OpenMP runtime and oneDNN keep a little for the life of the process; everything else must be freed.
 UBSAN_OPTIONS=print_stacktrace=1 run address
 
-say "gcc, thread sanitizer, the batch loader"
+say "gcc, thread sanitizer, the batch loader and the CUDA kernels in emulation"
 build thread -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DT2T_SANITIZE=thread
-run thread -R '^batch_loader'
+run thread -R '^(batch_loader|cuda_operations)'
 
 say "all checks passed"

@@ -16,7 +16,7 @@ report() {
 
 # Files of folder $1 may include "X/..." only where X matches the pattern $2. (The tests of layers read safetensors.)
 only() {
-    grep -rnE '^ *# *include *"' "$1" --include='*.c' --include='*.h' --include='*.inc' | grep -v '^layers/tests/' |
+    grep -rnE '^ *# *include *"' "$1" --include='*.c' --include='*.h' --include='*.inc' | grep -vE '^layers/(cuda/)?tests/' |
         grep -vE "#[ ]*include *\"($2)" | report "$1 may include only $2"
 }
 

@@ -16,7 +16,7 @@ case $count in
 esac
 
 sh eval/install.sh build
-cmake -S . -B build -DT2T_TESTS=OFF >build.log 2>&1 && cmake --build build -j "$(nproc)" >>build.log 2>&1 || {
+cmake -S . -B build -DT2T_CUDA=OFF -DT2T_TESTS=OFF >build.log 2>&1 && cmake --build build -j "$(nproc)" >>build.log 2>&1 || {
     cat build.log >&2
     exit 1
 }

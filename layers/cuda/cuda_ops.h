@@ -7,6 +7,7 @@
 #ifdef __cplusplus
 extern "C"
 #endif
-    const struct layer_ops *t2t_cuda_ops(void);
+    const struct layer_ops *
+    t2t_cuda_ops(void);
 
 #endif

@@ -8,6 +8,7 @@
 extern "C"
 #endif
     /* policy 0: the first that can go on, 1: any, 2: warps run ahead; seed 0: blocks in order */
-    void t2t_emulation_schedule(uint64_t seed, int policy);
+    void
+    t2t_emulation_schedule(uint64_t seed, int policy);
 
 #endif

@@ -1,0 +1,69 @@
+#!/bin/sh
+# The registers of every kernel on every architecture, from what the compiler said when the module was built: fails where
+# one spills, and where the table in KERNELS.md is another (for the compiler that the table names).
+#   resources.sh FOLDER-OF-MESSAGES KERNELS.md NVCC [--write]
+set -eu
+folder=$1 document=$2 version=$("$3" --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')
+table=$(mktemp)
+trap 'rm -f "$table"' EXIT
+find "$folder" -name '*.messages' -exec cat {} + | awk '
+    function name_of(mangled,    text, length_text, part) {
+        # nested names of one anonymous namespace: _ZN <length> _GLOBAL__N__... <length> name
+        text = mangled
+        sub(/^_Z[0-9]*N?/, "", text)
+        if (mangled ~ /^_Z6attendI/) {
+            match(mangled, /[0-9]+_GLOBAL__N__/)
+            text = substr(mangled, RSTART)
+            part = "attend<" last_word(text) ">"
+            return part
+        }
+        return last_word(substr(mangled, index(mangled, "N") + 1))
+    }
+    function last_word(text,    count, word, digits) {
+        word = ""
+        while (match(text, /^[0-9]+/)) {
+            digits = substr(text, 1, RLENGTH)
+            count = digits + 0
+            word = substr(text, RLENGTH + 1, count)
+            text = substr(text, RLENGTH + count + 1)
+        }
+        if (text ~ /^ILb1/) word = word "<true>"
+        if (text ~ /^ILb0/) word = word "<false>"
+        if (match(text, /^ILi[0-9]+/)) word = word "<" substr(text, 4, RLENGTH - 3) ">"
+        return word
+    }
+    /Compiling entry function/ {
+        split($0, quoted, "\047")
+        kernel = name_of(quoted[2])
+        arch = quoted[4]
+        kernels[kernel] = 1
+        archs[arch] = 1
+    }
+    /spill stores/ && !/ 0 bytes spill stores, 0 bytes spill loads/ { print "spills: " kernel " on " arch > "/dev/stderr"; bad = 1 }
+    /Used [0-9]+ registers/ { match($0, /Used [0-9]+/); used[kernel, arch] = substr($0, RSTART + 5, RLENGTH - 5) }
+    END {
+        for (arch in archs) order[++count] = substr(arch, 4) + 0
+        for (i = 1; i <= count; i++) for (j = i + 1; j <= count; j++) if (order[j] < order[i]) { t = order[i]; order[i] = order[j]; order[j] = t }
+        line = "| kernel |"; rule = "|---|"
+        for (i = 1; i <= count; i++) { line = line " sm_" order[i] " |"; rule = rule "---:|" }
+        print line; print rule
+        for (kernel in kernels) names[++all] = kernel
+        for (i = 1; i <= all; i++) for (j = i + 1; j <= all; j++) if (names[j] < names[i]) { t = names[i]; names[i] = names[j]; names[j] = t }
+        for (k = 1; k <= all; k++) {
+            line = "| `" names[k] "` |"
+            for (i = 1; i <= count; i++) line = line " " used[names[k], "sm_" order[i]] " |"
+            print line
+        }
+        exit bad
+    }' >"$table"
+[ "$(wc -l <"$table")" -gt 15 ] || { echo "no messages of the compiler in $folder" >&2; exit 1; }
+if [ "${4:-}" = --write ]; then cat "$table"; exit 0; fi
+if ! grep -q "nvcc $version" "$document"; then
+    echo "KERNELS.md is for another nvcc than $version: its table is not compared; no kernel spills"
+    exit 0
+fi
+if ! sed -n '/^| kernel |/,/^$/p' "$document" | sed '/^$/d' | diff - "$table"; then
+    echo "the table of KERNELS.md is not that of this build (resources.sh ... --write prints it)" >&2
+    exit 1
+fi
+echo "$(($(wc -l <"$table") - 2)) kernels, no spills, as in KERNELS.md"
