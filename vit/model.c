@@ -145,6 +145,7 @@ enum t2t_status t2t_model_load(struct t2t_model **model, const char *variant_or_
         t2t_model_free(made);
         return status;
     }
+    t2t_model_release_pages(made);
     *model = made;
     return T2T_OK;
 }
@@ -232,6 +233,11 @@ const char *const *t2t_model_class_names(const struct t2t_model *model)
 size_t t2t_model_parameters(const struct t2t_model *model)
 {
     return model->parameters;
+}
+
+void t2t_model_release_pages(const struct t2t_model *model)
+{
+    if (model->file) t2t_tensors_release_pages(model->file);
 }
 
 const struct t2t_weights *t2t_model_weights(const struct t2t_model *model)

@@ -31,6 +31,9 @@ struct t2t_weights {
 
 const struct t2t_weights *t2t_model_weights(const struct t2t_model *model);
 
+/* Memory of mapped weights that were just checked or packed; what is used again comes back from the file. */
+void t2t_model_release_pages(const struct t2t_model *model);
+
 /* Sizes that follow from a configuration. */
 size_t t2t_tokens(const struct t2t_config *config, size_t layer);      /* rows of a layer: 3136, 784, 197 at 224 px */
 size_t t2t_layer_in(const struct t2t_config *config, size_t layer);    /* 147, 576, embed_dim */

@@ -53,8 +53,10 @@ static enum t2t_status open_products(struct t2t_session *session)
     const struct t2t_config *config = t2t_model_config(session->model);
     const struct t2t_weights *w = t2t_model_weights(session->model);
     enum t2t_status status = T2T_OK;
-    for (size_t layer = 0; layer < layer_count(session) && !status; layer++)
+    for (size_t layer = 0; layer < layer_count(session) && !status; layer++) {
         status = open_layer_products(session, layer);
+        t2t_model_release_pages(session->model); /* packed: else the weights would be resident twice */
+    }
     if (!status)
         status = open_product(session, &session->project, session->group, t2t_tokens(config, TOKEN_LAYERS) - 1,
             9 * config->token_dim, config->embed_dim, ACTIVATION_NONE, false, w->project_weight, w->project_bias);

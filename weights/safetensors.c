@@ -236,6 +236,12 @@ enum t2t_status t2t_tensors_open(struct t2t_tensors **file, const char *path)
     return T2T_OK;
 }
 
+void t2t_tensors_release_pages(const struct t2t_tensors *file)
+{
+    if (file->map)
+        (void)madvise(file->map, file->map_bytes, MADV_DONTNEED); /* private and only read: nothing is lost */
+}
+
 void t2t_tensors_close(struct t2t_tensors *file)
 {
     if (!file) return;

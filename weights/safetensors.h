@@ -33,6 +33,8 @@ struct t2t_tensors; /* an open file */
 /* Maps and checks a file. On failure *file is NULL and the sentence names the path. Release with t2t_tensors_close(). */
 enum t2t_status t2t_tensors_open(struct t2t_tensors **file, const char *path);
 void t2t_tensors_close(struct t2t_tensors *file);
+/* Gives the mapping's resident pages back; they are read from the file again when next used. Data stay valid. */
+void t2t_tensors_release_pages(const struct t2t_tensors *file);
 
 size_t t2t_tensors_count(const struct t2t_tensors *file);
 /* In the order of their data. Valid as long as the file is open. */

@@ -341,6 +341,41 @@ static void round_trip_of_every_dtype(void **state)
     t2t_tensors_close(file);
 }
 
+/* Kilobytes of mapped files in memory. */
+static long resident_file_pages(void)
+{
+    FILE *status = fopen("/proc/self/status", "r");
+    assert_non_null(status);
+    char line[256];
+    long kilobytes = -1;
+    while (kilobytes < 0 && fgets(line, sizeof line, status)) (void)sscanf(line, "RssFile: %ld", &kilobytes);
+    fclose(status);
+    return kilobytes;
+}
+
+static void released_pages_leave_and_come_back(void **state)
+{
+    (void)state;
+    enum { ELEMENTS = 1 << 20, KILOBYTES = ELEMENTS * 4 / 1024 };
+    uint32_t *values = malloc(ELEMENTS * sizeof *values);
+    assert_non_null(values);
+    for (uint32_t i = 0; i < ELEMENTS; i++) values[i] = i;
+    const struct t2t_tensor tensor = {
+        .name = "x", .dtype = T2T_I32, .rank = 1, .shape = {ELEMENTS}, .elements = ELEMENTS, .data = values};
+    if (t2t_tensors_write(path, &tensor, 1, NULL, 0)) fail_msg("%s", t2t_last_error());
+    struct t2t_tensors *file;
+    if (t2t_tensors_open(&file, path)) fail_msg("%s", t2t_last_error());
+    const void *data = t2t_tensors_find(file, "x")->data;
+    assert_memory_equal(data, values, ELEMENTS * sizeof *values);
+    const long before = resident_file_pages();
+    t2t_tensors_release_pages(file);
+    const long after = resident_file_pages();
+    if (before >= 0) assert_true(before - after > KILOBYTES * 3 / 4); /* counted in batches of pages */
+    assert_memory_equal(data, values, ELEMENTS * sizeof *values);
+    t2t_tensors_close(file);
+    free(values);
+}
+
 static void scalars_and_empty_tensors(void **state)
 {
     (void)state;
@@ -581,6 +616,7 @@ int main(void)
         cmocka_unit_test(names_other_kinds_of_files),
         cmocka_unit_test(says_when_descriptors_are_short),
         cmocka_unit_test(round_trip_of_every_dtype),
+        cmocka_unit_test(released_pages_leave_and_come_back),
         cmocka_unit_test(scalars_and_empty_tensors),
         cmocka_unit_test(header_of_a_foreign_writer),
         cmocka_unit_test(to_float_refuses),
