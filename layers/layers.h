@@ -54,8 +54,11 @@ struct layer_ops {
     enum t2t_status (*open)(struct layer_device **device, const struct layer_device_options *options);
     void (*close)(struct layer_device *device);                 /* NULL is allowed */
     const char *(*describe)(const struct layer_device *device); /* "avx2, 2 threads, oneDNN 2.6.3" */
-    /* How many images the tokens-to-token layers take at a time, so that they stay in a cache; 0: all of a batch. */
+    /* How many images go through the network together, so that they stay in a cache; 0: all of a batch. */
     size_t (*threads)(const struct layer_device *device);
+    /* Thread `number` alone, as a device that shares the products of `device` and is closed with it: threads that each
+     * take an image need not wait for each other. NULL where a device is not made of threads. */
+    struct layer_device *(*one_thread)(struct layer_device *device, size_t number);
 
     /* A device with memory of its own, whose operations are queued and done later; NULL for all of these where it has
      * not. Matrices, scratch and weights of the operations below then lie in its memory; draws stay the host's. */

@@ -6,6 +6,7 @@
  *   class token, positions [1 + n3, D], depth blocks, norm, head          [B, classes]
  */
 #include <assert.h>
+#include <omp.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,11 +16,12 @@
 #include "layers/base/finite.h"
 #include "vit/session.h"
 
-/* One call of t2t_forward(). */
+/* One call of t2t_forward(), as a lane sees it. */
 struct run {
     struct t2t_session *session;
+    struct lane *lane;
     const struct layer_ops *ops;
-    struct layer_device *device;
+    struct layer_device *device; /* the lane's */
     const struct t2t_config *config;
     const struct t2t_weights *weights;
     const float *images;
@@ -34,39 +36,6 @@ static double now(void)
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
-/* ---- clocks ---- */
-
-/* A moment, passed once everything before it is done. */
-static size_t tick(const struct run *run)
-{
-    struct t2t_session *session = run->session;
-    const size_t number = session->tick_count++;
-    assert(number < 2 * session->span_most);
-    if (run->ops->tick)
-        run->ops->tick(run->device, number);
-    else
-        session->moments[number] = now();
-    return number;
-}
-
-/* Adds the time since a moment to a cost, when it is known. */
-static void charge(const struct run *run, double *seconds, size_t from)
-{
-    struct t2t_session *session = run->session;
-    session->spans[session->span_count++] = (struct span){.seconds = seconds, .from = from, .to = tick(run)};
-}
-
-static void settle(const struct run *run)
-{
-    struct t2t_session *session = run->session;
-    for (size_t i = 0; i < session->span_count; i++) {
-        const struct span *span = &session->spans[i];
-        *span->seconds += run->ops->seconds ? run->ops->seconds(run->device, span->from, span->to)
-                                            : session->moments[span->to] - session->moments[span->from];
-    }
-    session->span_count = session->tick_count = 0;
 }
 
 /* ---- between the host and the device ---- */
@@ -108,6 +77,15 @@ static struct matrix of(struct matrix planned, size_t images)
     return planned;
 }
 
+/* Some images of a planned matrix. */
+static struct matrix images_of(struct matrix planned, size_t first_image, size_t images)
+{
+    assert(first_image + images <= planned.batch);
+    planned.data += first_image * planned.tokens * planned.stride;
+    planned.batch = images;
+    return planned;
+}
+
 static struct matrix columns(struct matrix all, size_t first, size_t count)
 {
     all.data += first;
@@ -122,8 +100,8 @@ static void attention(const struct run *run, size_t layer, const struct layer_me
     const struct t2t_plan *plan = run->session->plan;
     const struct attention_shape shape = t2t_layer_shape(run->session->model, layer);
     const size_t width = attended.channels;
-    struct t2t_layer_cost *cost = &run->session->costs.layer[layer];
-    const size_t begin = tick(run);
+    struct t2t_layer_cost *cost = &run->lane->cost[layer];
+    const size_t begin = t2t_lane_tick(run->session, run->lane);
     const double draw_begin = now();
     attention_draw(&shape, &plan->layer[layer], plan->seed, (uint32_t)layer, run->image_index + first_image, qkv.batch,
         &memory->draws);
@@ -149,7 +127,7 @@ static void attention(const struct run *run, size_t layer, const struct layer_me
         .step_seconds = run->session->clock_steps && !run->ops->tick ? cost->step_seconds : NULL,
     };
     run->ops->attention(run->device, &call);
-    charge(run, &cost->attention_seconds, begin);
+    t2t_lane_charge(run->session, run->lane, &cost->attention_seconds, begin);
     if (run->session->attention_observer)
         run->session->attention_observer(run->session->observer_context, layer, first_image, &call);
 }
@@ -159,10 +137,10 @@ static void performer_attention(
     const struct run *run, size_t layer, const struct layer_memory *memory, struct matrix kqv, struct matrix attended)
 {
     const size_t width = attended.channels;
-    const size_t begin = tick(run);
+    const size_t begin = t2t_lane_tick(run->session, run->lane);
     run->ops->performer_attention(run->device, run->weights->layer[layer].features, t2t_performer_features(run->config),
         columns(kqv, 0, width), columns(kqv, width, width), columns(kqv, 2 * width, width), attended, memory->scratch);
-    charge(run, &run->session->costs.layer[layer].attention_seconds, begin);
+    t2t_lane_charge(run->session, run->lane, &run->lane->cost[layer].attention_seconds, begin);
 }
 
 /* x + fc2(gelu(fc1(norm2(x)))), in place. */
@@ -179,7 +157,7 @@ static void mlp(const struct run *run, size_t layer, struct matrix normed, struc
  * that come in are wider than the tokens that go out. */
 static struct matrix token_layer(const struct run *run, size_t layer, size_t first_image, size_t images)
 {
-    struct layer_memory *memory = &run->session->token_layer[layer];
+    struct layer_memory *memory = &run->lane->token_layer[layer];
     const struct t2t_layer_weights *w = &run->weights->layer[layer];
     const struct layer_products *products = &run->session->products[layer];
     const struct matrix split = of(memory->split, images), qkv = of(memory->qkv, images);
@@ -200,33 +178,33 @@ static struct matrix token_layer(const struct run *run, size_t layer, size_t fir
 /* Soft splits and token layers for a few images of the batch, into their rows of the residual stream. */
 static void tokens_to_token(const struct run *run, size_t first_image, size_t images)
 {
-    struct t2t_session *session = run->session;
+    const struct t2t_session *session = run->session;
+    struct lane *lane = run->lane;
     const size_t side = run->config->image_size, token_dim = run->config->token_dim;
     const struct soft_split_shape split0 = {.side = side, .channels = 3, .kernel = 7, .stride = 4, .padding = 2};
     const struct soft_split_shape split1 = {
         .side = side / 4, .channels = token_dim, .kernel = 3, .stride = 2, .padding = 1};
     const struct soft_split_shape split2 = {
         .side = side / 8, .channels = token_dim, .kernel = 3, .stride = 2, .padding = 1};
-    const struct matrix windows0 = of(session->token_layer[0].split, images);
-    const struct matrix windows1 = of(session->token_layer[1].split, images);
-    const struct matrix windows2 = of(session->last_split, images);
-    const struct matrix projected = of(session->projected, images);
-    struct matrix stream = of(session->stream, images);
-    stream.data += first_image * stream.tokens * stream.stride;
+    const struct matrix windows0 = of(lane->token_layer[0].split, images);
+    const struct matrix windows1 = of(lane->token_layer[1].split, images);
+    const struct matrix windows2 = of(lane->last_split, images);
+    const struct matrix projected = of(lane->projected, images);
+    const struct matrix stream = images_of(session->stream, first_image, images);
 
     const float *images_of_group = pixels(run, first_image, images);
-    size_t begin = tick(run);
+    size_t begin = t2t_lane_tick(run->session, run->lane);
     run->ops->soft_split_image(run->device, &split0, images_of_group, windows0);
     observe(run, "soft_split0", first_image, windows0);
     const struct matrix tokens1 = token_layer(run, 0, first_image, images);
     observe(run, "t2t.1", first_image, tokens1);
-    charge(run, &session->costs.layer[0].seconds, begin);
+    t2t_lane_charge(run->session, run->lane, &lane->cost[0].seconds, begin);
 
-    begin = tick(run);
+    begin = t2t_lane_tick(run->session, run->lane);
     run->ops->soft_split_tokens(run->device, &split1, tokens1, windows1);
     const struct matrix tokens2 = token_layer(run, 1, first_image, images);
     observe(run, "t2t.2", first_image, tokens2);
-    charge(run, &session->costs.layer[1].seconds, begin);
+    t2t_lane_charge(run->session, run->lane, &lane->cost[1].seconds, begin);
 
     run->ops->soft_split_tokens(run->device, &split2, tokens2, windows2);
     run->ops->linear(run->device, session->project, windows2, NULL, projected);
@@ -235,26 +213,27 @@ static void tokens_to_token(const struct run *run, size_t first_image, size_t im
 }
 
 /* x + proj(attention(norm1(x))), then the MLP: a pre-norm transformer block, in place. */
-static void block(const struct run *run, size_t number)
+static void block(const struct run *run, size_t number, size_t first_image, size_t images)
 {
     const size_t layer = 2 + number;
-    struct layer_memory *memory = &run->session->block;
+    struct layer_memory *memory = &run->lane->block;
     const struct t2t_layer_weights *w = &run->weights->layer[layer];
     const struct layer_products *products = &run->session->products[layer];
-    const struct matrix x = of(memory->out, run->batch), normed = of(memory->normed, run->batch);
-    const struct matrix qkv = of(memory->qkv, run->batch), attended = of(memory->attended, run->batch);
+    const struct matrix x = images_of(run->session->stream, first_image, images);
+    const struct matrix normed = of(memory->normed, images), qkv = of(memory->qkv, images);
+    const struct matrix attended = of(memory->attended, images);
 
-    const size_t begin = tick(run);
+    const size_t begin = t2t_lane_tick(run->session, run->lane);
     run->ops->layer_norm(run->device, x, w->norm1_weight, w->norm1_bias, normed);
     run->ops->linear(run->device, products->qkv, normed, NULL, qkv);
-    attention(run, layer, memory, 0, qkv, attended);
+    attention(run, layer, memory, first_image, qkv, attended);
     run->ops->linear(run->device, products->proj, attended, &x, x);
-    mlp(run, layer, normed, of(memory->hidden, run->batch), x);
-    charge(run, &run->session->costs.layer[layer].seconds, begin);
+    mlp(run, layer, normed, of(memory->hidden, images), x);
+    t2t_lane_charge(run->session, run->lane, &run->lane->cost[layer].seconds, begin);
 
     char stage[T2T_NAME_BYTES];
     t2t_layer_name(layer, stage);
-    observe(run, stage, 0, x);
+    observe(run, stage, first_image, x);
 }
 
 /* head(norm(class token)): LayerNorm is row by row, so only the class tokens need it. */
@@ -274,15 +253,36 @@ static void classify(const struct run *run, float *logits)
     observe(run, "logits", 0, out);
 }
 
+/* From pixels to the end of the residual stream. */
+static void features(const struct run *run, size_t first_image, size_t images)
+{
+    tokens_to_token(run, first_image, images);
+    for (size_t i = 0; i < run->config->depth; i++) block(run, i, first_image, images);
+}
+
+/* Each thread takes the next image, as long as there is one for every thread. Returns how many were taken. */
+static size_t features_by_threads(const struct run *run)
+{
+    const size_t threads = run->session->threads;
+    const size_t images = threads && !run->observer ? run->batch - run->batch % threads : 0;
+#pragma omp parallel for num_threads((int)threads) schedule(dynamic) if (images)
+    for (size_t image = 0; image < images; image++) {
+        struct run alone = *run;
+        alone.lane = &run->session->thread[omp_get_thread_num()];
+        alone.device = alone.lane->device;
+        features(&alone, image, 1);
+    }
+    return images;
+}
+
 static enum t2t_status forward(const struct run *run, float *logits)
 {
-    const size_t group = run->session->group;
-    for (size_t first = 0; first < run->batch; first += group)
-        tokens_to_token(run, first, run->batch - first < group ? run->batch - first : group);
-    for (size_t i = 0; i < run->config->depth; i++) block(run, i);
+    const size_t most = run->session->whole.images;
+    for (size_t first = features_by_threads(run); first < run->batch; first += most)
+        features(run, first, run->batch - first < most ? run->batch - first : most);
     classify(run, logits);
     const enum t2t_status status = run->ops->finish ? run->ops->finish(run->device) : T2T_OK;
-    settle(run);
+    t2t_session_settle(run->session);
     return status;
 }
 
@@ -325,6 +325,7 @@ enum t2t_status t2t_forward(
     assert(batch >= 1 && batch <= session->batch);
     const struct run run = {
         .session = session,
+        .lane = &session->whole,
         .ops = session->ops,
         .device = session->device,
         .config = t2t_model_config(session->model),

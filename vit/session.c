@@ -5,11 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKEN_LAYERS = 2 };
-
 static size_t layer_count(const struct t2t_session *session)
 {
-    return TOKEN_LAYERS + t2t_model_config(session->model)->depth;
+    return T2T_TOKEN_LAYERS + t2t_model_config(session->model)->depth;
 }
 
 /* ---- products ---- */
@@ -33,18 +31,17 @@ static enum t2t_status open_layer_products(struct t2t_session *session, size_t l
     struct layer_products *p = &session->products[layer];
     const size_t tokens = t2t_tokens(config, layer), in = t2t_layer_in(config, layer);
     const size_t width = t2t_layer_width(config, layer), hidden = t2t_layer_hidden(config, layer);
-    const size_t images = layer < TOKEN_LAYERS ? session->group : session->batch;
-    enum t2t_status status = open_product(
-        session, &p->qkv, images, tokens, in, 3 * width, ACTIVATION_NONE, false, w->qkv_weight, w->qkv_bias);
+    enum t2t_status status = open_product(session, &p->qkv, session->whole.images, tokens, in, 3 * width,
+        ACTIVATION_NONE, false, w->qkv_weight, w->qkv_bias);
     if (!status)
-        status = open_product(
-            session, &p->proj, images, tokens, width, width, ACTIVATION_NONE, true, w->proj_weight, w->proj_bias);
+        status = open_product(session, &p->proj, session->whole.images, tokens, width, width, ACTIVATION_NONE, true,
+            w->proj_weight, w->proj_bias);
     if (!status)
-        status = open_product(
-            session, &p->fc1, images, tokens, width, hidden, ACTIVATION_GELU, false, w->fc1_weight, w->fc1_bias);
+        status = open_product(session, &p->fc1, session->whole.images, tokens, width, hidden, ACTIVATION_GELU, false,
+            w->fc1_weight, w->fc1_bias);
     if (!status)
-        status = open_product(
-            session, &p->fc2, images, tokens, hidden, width, ACTIVATION_NONE, true, w->fc2_weight, w->fc2_bias);
+        status = open_product(session, &p->fc2, session->whole.images, tokens, hidden, width, ACTIVATION_NONE, true,
+            w->fc2_weight, w->fc2_bias);
     return status;
 }
 
@@ -58,8 +55,9 @@ static enum t2t_status open_products(struct t2t_session *session)
         t2t_model_release_pages(session->model); /* packed: else the weights would be resident twice */
     }
     if (!status)
-        status = open_product(session, &session->project, session->group, t2t_tokens(config, TOKEN_LAYERS) - 1,
-            9 * config->token_dim, config->embed_dim, ACTIVATION_NONE, false, w->project_weight, w->project_bias);
+        status =
+            open_product(session, &session->project, session->whole.images, t2t_tokens(config, T2T_TOKEN_LAYERS) - 1,
+                9 * config->token_dim, config->embed_dim, ACTIVATION_NONE, false, w->project_weight, w->project_bias);
     if (!status)
         status = open_product(session, &session->head, session->batch, 1, config->embed_dim, config->num_classes,
             ACTIVATION_NONE, false, w->head_weight, w->head_bias);
@@ -81,7 +79,7 @@ static enum t2t_status own_weights(struct t2t_session *session)
     *w = *t2t_model_weights(session->model);
     if (!session->ops->constant) return T2T_OK;
     enum t2t_status status = own_weight(session, &w->class_token, config->embed_dim);
-    if (!status) status = own_weight(session, &w->positions, t2t_tokens(config, TOKEN_LAYERS) * config->embed_dim);
+    if (!status) status = own_weight(session, &w->positions, t2t_tokens(config, T2T_TOKEN_LAYERS) * config->embed_dim);
     if (!status) status = own_weight(session, &w->norm_weight, config->embed_dim);
     if (!status) status = own_weight(session, &w->norm_bias, config->embed_dim);
     for (size_t layer = 0; layer < layer_count(session) && !status; layer++) {
@@ -123,9 +121,10 @@ static size_t larger(size_t a, size_t b)
 
 /* Scratch and draws of layers first ... last - 1, which use the same memory one after another, under any plan. */
 static void take_attention_memory(
-    struct t2t_session *session, struct layer_memory *memory, size_t first, size_t last, size_t images)
+    struct t2t_session *session, const struct lane *lane, struct layer_memory *memory, size_t first, size_t last)
 {
     const struct t2t_config *config = t2t_model_config(session->model);
+    const size_t images = lane->images;
     struct attention_draw_counts most = {0}; /* of an image */
     size_t scratch = 0;
     for (size_t p = 0; p < session->plan_count; p++)
@@ -133,19 +132,19 @@ static void take_attention_memory(
             const struct attention_shape shape = t2t_layer_shape(session->model, layer);
             const struct attention_draw_counts draws = t2t_layer_draws(session, &session->plans[p], layer);
             scratch = larger(scratch,
-                session->ops->attention_scratch(session->device, &shape, &session->plans[p].layer[layer], images));
+                session->ops->attention_scratch(lane->device, &shape, &session->plans[p].layer[layer], images));
             most.projection = larger(most.projection, draws.projection * shape.heads);
             most.sample_uniform = larger(most.sample_uniform, draws.sample_uniform * shape.heads);
             most.features = larger(most.features, draws.features * shape.heads);
             most.rotation = larger(most.rotation, draws.rotation * shape.heads);
             most.pilot_uniform = larger(most.pilot_uniform, draws.pilot_uniform * shape.heads);
         }
-    if (first < TOKEN_LAYERS && config->tokens_type == T2T_TOKENS_PERFORMER)
-        scratch = larger(scratch, session->ops->performer_scratch(session->device, t2t_tokens(config, first),
+    if (first < T2T_TOKEN_LAYERS && config->tokens_type == T2T_TOKENS_PERFORMER)
+        scratch = larger(scratch, session->ops->performer_scratch(lane->device, t2t_tokens(config, first),
                                       config->token_dim, t2t_performer_features(config), images));
     struct t2t_arena *arena = &session->draw_arena;
     struct attention_draw_memory *draws = &memory->draws;
-    memory->scratch = t2t_arena_take(&session->arena, scratch, 1);
+    memory->scratch = t2t_arena_take(lane->arena, scratch, 1);
     draws->projection = t2t_arena_take(arena, images * most.projection, sizeof *draws->projection);
     draws->sample_uniform = t2t_arena_take(arena, images * most.sample_uniform, sizeof *draws->sample_uniform);
     draws->features = t2t_arena_take(arena, images * most.features, sizeof *draws->features);
@@ -153,64 +152,74 @@ static void take_attention_memory(
     draws->pilot_uniform = t2t_arena_take(arena, images * most.pilot_uniform, sizeof *draws->pilot_uniform);
 }
 
-static void plan_token_layer(struct t2t_session *session, size_t layer)
+static void plan_token_layer(struct t2t_session *session, struct lane *lane, size_t layer)
 {
     const struct t2t_config *config = t2t_model_config(session->model);
-    struct layer_memory *memory = &session->token_layer[layer];
-    struct t2t_arena *arena = &session->arena;
-    const size_t images = session->group, tokens = t2t_tokens(config, layer), width = t2t_layer_width(config, layer);
+    struct layer_memory *memory = &lane->token_layer[layer];
+    struct t2t_arena *arena = lane->arena;
+    const size_t images = lane->images, tokens = t2t_tokens(config, layer), width = t2t_layer_width(config, layer);
     memory->qkv = take_matrix(arena, images, tokens, 3 * width);
     const size_t after_qkv = t2t_arena_mark(arena);
     memory->split = take_matrix(arena, images, tokens, t2t_layer_in(config, layer));
     t2t_arena_release(arena, after_qkv);
     memory->attended = take_matrix(arena, images, tokens, width);
-    take_attention_memory(session, memory, layer, layer + 1, images);
+    take_attention_memory(session, lane, memory, layer, layer + 1);
     memory->normed = memory->attended;
     memory->hidden = take_matrix(arena, images, tokens, t2t_layer_hidden(config, layer));
 }
 
-static void plan_blocks(struct t2t_session *session)
+static void plan_blocks(struct t2t_session *session, struct lane *lane)
 {
     const struct t2t_config *config = t2t_model_config(session->model);
-    struct layer_memory *memory = &session->block;
-    struct t2t_arena *arena = &session->arena;
-    const size_t images = session->batch, tokens = t2t_tokens(config, TOKEN_LAYERS), width = config->embed_dim;
-    memory->out = session->stream;
+    struct layer_memory *memory = &lane->block;
+    struct t2t_arena *arena = lane->arena;
+    const size_t images = lane->images, tokens = t2t_tokens(config, T2T_TOKEN_LAYERS), width = config->embed_dim;
     memory->normed = take_matrix(arena, images, tokens, width);
     memory->attended = memory->normed;
     const size_t after_normed = t2t_arena_mark(arena);
     memory->qkv = take_matrix(arena, images, tokens, 3 * width);
-    take_attention_memory(session, memory, TOKEN_LAYERS, layer_count(session), images);
+    take_attention_memory(session, lane, memory, T2T_TOKEN_LAYERS, layer_count(session));
     t2t_arena_release(arena, after_normed);
-    memory->hidden = take_matrix(arena, images, tokens, t2t_layer_hidden(config, TOKEN_LAYERS));
+    memory->hidden = take_matrix(arena, images, tokens, t2t_layer_hidden(config, T2T_TOKEN_LAYERS));
 }
 
-/* Runs twice, first to measure. Stages that never live together take the same bytes. */
+/* Stages that never live together take the same bytes. */
+static void plan_lane(struct t2t_session *session, struct lane *lane)
+{
+    const struct t2t_config *config = t2t_model_config(session->model);
+    struct t2t_arena *arena = lane->arena;
+    const size_t tokens = t2t_tokens(config, T2T_TOKEN_LAYERS), stages = t2t_arena_mark(arena);
+    for (size_t layer = 0; layer < T2T_TOKEN_LAYERS; layer++)
+        lane->token_layer[layer].out = take_matrix(arena, lane->images, t2t_tokens(config, layer), config->token_dim);
+    const size_t token_stages = t2t_arena_mark(arena);
+    for (size_t layer = 0; layer < T2T_TOKEN_LAYERS; layer++) {
+        plan_token_layer(session, lane, layer);
+        t2t_arena_release(arena, token_stages);
+    }
+    lane->last_split = take_matrix(arena, lane->images, tokens - 1, 9 * config->token_dim);
+    lane->projected = take_matrix(arena, lane->images, tokens - 1, config->embed_dim);
+    t2t_arena_release(arena, stages);
+    plan_blocks(session, lane);
+}
+
+/* Runs twice, first to measure. */
 static void plan_memory(struct t2t_session *session)
 {
     const struct t2t_config *config = t2t_model_config(session->model);
     struct t2t_arena *arena = &session->arena;
-    const size_t tokens = t2t_tokens(config, TOKEN_LAYERS);
+    const size_t tokens = t2t_tokens(config, T2T_TOKEN_LAYERS);
     session->stream = take_matrix(arena, session->batch, tokens, config->embed_dim);
     session->class_rows = take_matrix(arena, session->batch, 1, config->embed_dim);
     if (session->ops->input) {
-        session->pixels = take_matrix(arena, session->group, config->image_size * config->image_size, 3);
+        session->pixels = take_matrix(arena, session->whole.images, config->image_size * config->image_size, 3);
         session->logits = take_matrix(arena, session->batch, 1, config->num_classes);
     }
-    const size_t stages = t2t_arena_mark(arena);
-    for (size_t layer = 0; layer < TOKEN_LAYERS; layer++)
-        session->token_layer[layer].out =
-            take_matrix(arena, session->group, t2t_tokens(config, layer), config->token_dim);
-    const size_t token_stages = t2t_arena_mark(arena);
-    for (size_t layer = 0; layer < TOKEN_LAYERS; layer++) {
-        plan_token_layer(session, layer);
-        t2t_arena_release(arena, token_stages);
+    plan_lane(session, &session->whole);
+    t2t_arena_release(arena, 0);
+    for (size_t t = 0; t < session->threads; t++) {
+        plan_lane(session, &session->thread[t]);
+        t2t_arena_release(session->thread[t].arena, 0);
     }
-    session->last_split = take_matrix(arena, session->group, tokens - 1, 9 * config->token_dim);
-    session->projected = take_matrix(arena, session->group, tokens - 1, config->embed_dim);
-    t2t_arena_release(arena, stages);
-    plan_blocks(session);
-    t2t_arena_release(arena, stages);
 }
 
 /* ---- opening and closing ---- */
@@ -248,19 +257,52 @@ static enum t2t_status reserve_memory(struct t2t_session *session)
     } else {
         status = t2t_arena_reserve(&session->arena);
     }
+    for (size_t t = 0; t < session->threads && !status; t++) status = t2t_arena_reserve(session->thread[t].arena);
     if (!status) plan_memory(session);
     return status;
 }
 
-/* Two costs a layer: of its attention, and whole. The tokens-to-token layers come once for each group of images. */
-static enum t2t_status reserve_spans(struct t2t_session *session)
+static enum t2t_status open_lane(struct t2t_session *session, struct lane *lane)
 {
-    const size_t groups = (session->batch + session->group - 1) / session->group;
-    session->span_most = 2 * (TOKEN_LAYERS * groups + t2t_model_config(session->model)->depth);
-    session->spans = calloc(session->span_most, sizeof *session->spans);
-    session->moments = calloc(2 * session->span_most, sizeof *session->moments);
-    if (session->spans && session->moments) return T2T_OK;
-    return t2t_fail_memory("clocks", session->span_most * sizeof *session->spans);
+    lane->spans = calloc(session->span_most, sizeof *lane->spans);
+    lane->moments = calloc(2 * session->span_most, sizeof *lane->moments);
+    lane->cost = calloc(layer_count(session), sizeof *lane->cost);
+    if (lane->spans && lane->moments && lane->cost) return T2T_OK;
+    return t2t_fail_memory("clocks", session->span_most * sizeof *lane->spans);
+}
+
+static void close_lane(struct lane *lane)
+{
+    t2t_arena_free(&lane->own_arena);
+    free(lane->spans);
+    free(lane->moments);
+    free(lane->cost);
+}
+
+/* Where there is an image for each thread, threads go alone: none waits for another before the end. */
+static enum t2t_status open_lanes(struct t2t_session *session)
+{
+    const struct layer_ops *ops = session->ops;
+    const size_t threads = ops->threads(session->device);
+    session->whole.device = session->device;
+    session->whole.arena = &session->arena;
+    session->whole.images = threads && threads < session->batch ? threads : session->batch;
+    /* Two costs a layer, of its attention and whole, for each group of images; one thread may get all of them. */
+    session->span_most = 2 * layer_count(session) * session->batch;
+    enum t2t_status status = open_lane(session, &session->whole);
+    if (status || !ops->one_thread || threads < 2 || threads > session->batch || session->observer ||
+        session->attention_observer)
+        return status;
+    session->thread = calloc(threads, sizeof *session->thread);
+    if (!session->thread) return t2t_fail_memory("threads", threads * sizeof *session->thread);
+    session->threads = threads;
+    for (size_t t = 0; t < threads && !status; t++) {
+        session->thread[t].device = ops->one_thread(session->device, t);
+        session->thread[t].images = 1;
+        session->thread[t].arena = &session->thread[t].own_arena;
+        status = open_lane(session, &session->thread[t]);
+    }
+    return status;
 }
 
 static enum t2t_status open_session(struct t2t_session *session, const struct t2t_session_options *options)
@@ -277,12 +319,10 @@ static enum t2t_status open_session(struct t2t_session *session, const struct t2
     if (!status) status = check_plans(session);
     if (!status) status = session->ops->open(&session->device, &options->device);
     if (status) return status;
-    const size_t threads = session->ops->threads(session->device);
-    session->group = threads && threads < session->batch ? threads : session->batch;
-    status = open_products(session);
+    status = open_lanes(session);
+    if (!status) status = open_products(session);
     if (!status) status = own_weights(session);
     if (!status) status = reserve_memory(session);
-    if (!status) status = reserve_spans(session);
     if (status) return status;
     t2t_session_reset_costs(session);
     return T2T_OK;
@@ -321,8 +361,9 @@ void t2t_session_close(struct t2t_session *session)
     }
     t2t_arena_free(&session->arena);
     t2t_arena_free(&session->draw_arena);
-    free(session->spans);
-    free(session->moments);
+    close_lane(&session->whole);
+    for (size_t t = 0; t < session->threads; t++) close_lane(&session->thread[t]);
+    free(session->thread);
     free(session->plans);
     free(session);
 }
@@ -337,48 +378,4 @@ void t2t_session_use(struct t2t_session *session, size_t plan)
     assert(plan < session->plan_count);
     session->plan = &session->plans[plan];
     t2t_session_reset_costs(session);
-}
-
-/* ---- costs ---- */
-
-const struct t2t_costs *t2t_session_costs(const struct t2t_session *session)
-{
-    return &session->costs;
-}
-
-void t2t_session_clock_steps(struct t2t_session *session, bool on)
-{
-    session->clock_steps = on;
-}
-
-/* Multiply-accumulates of a layer's products with weights, one image: qkv, proj, fc1, fc2. */
-static double product_macs(const struct t2t_config *config, size_t layer)
-{
-    const double tokens = (double)t2t_tokens(config, layer), in = (double)t2t_layer_in(config, layer);
-    const double width = (double)t2t_layer_width(config, layer), hidden = (double)t2t_layer_hidden(config, layer);
-    return tokens * width * (3 * in + width + 2 * hidden);
-}
-
-void t2t_session_reset_costs(struct t2t_session *session)
-{
-    const struct t2t_config *config = t2t_model_config(session->model);
-    struct t2t_costs *costs = &session->costs;
-    memset(costs, 0, sizeof *costs);
-    costs->layers = layer_count(session);
-    costs->macs =
-        (double)(t2t_tokens(config, TOKEN_LAYERS) - 1) * 9 * (double)config->token_dim * (double)config->embed_dim +
-        (double)config->embed_dim * (double)config->num_classes; /* project and head */
-    for (size_t layer = 0; layer < costs->layers; layer++) {
-        const struct attention_config *attention = &session->plan->layer[layer];
-        const struct attention_shape shape = t2t_layer_shape(session->model, layer);
-        struct t2t_layer_cost *cost = &costs->layer[layer];
-        t2t_layer_name(layer, cost->name);
-        cost->tokens = t2t_tokens(config, layer);
-        cost->attention_macs = attention_method(attention->kind)->macs(&shape, attention);
-        if (layer < TOKEN_LAYERS && config->tokens_type == T2T_TOKENS_PERFORMER) /* phi(q), phi(k), two products */
-            cost->attention_macs =
-                4.0 * (double)cost->tokens * (double)t2t_performer_features(config) * (double)config->token_dim;
-        cost->macs = cost->attention_macs + product_macs(config, layer);
-        costs->macs += cost->macs;
-    }
 }

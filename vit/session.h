@@ -6,6 +6,8 @@
 #include "layers/layers.h"
 #include "vit/model.h"
 
+enum { T2T_TOKEN_LAYERS = 2 };
+
 /* The products of one layer. */
 struct layer_products {
     struct linear *qkv, *proj, *fc1, *fc2;
@@ -25,9 +27,24 @@ struct layer_memory {
     struct matrix qkv;      /* [tokens, 3 width] */
     struct matrix attended; /* [tokens, width] */
     struct matrix hidden;   /* [tokens, hidden] */
-    struct matrix out;      /* [tokens, width]: of a block, the residual stream itself */
-    void *scratch;          /* of attention */
+    struct matrix out; /* [tokens, width] of a tokens-to-token layer; blocks work on the residual stream in place */
+    void *scratch;     /* of attention */
     struct attention_draw_memory draws;
+};
+
+/* What takes images through the network: all of a device, some images at a time, or one thread of it, one at a time. */
+struct lane {
+    struct layer_device *device;
+    size_t images; /* most at a time */
+    /* Of its working memory: the session's, or its own where lanes live at the same time. */
+    struct t2t_arena *arena, own_arena;
+    struct layer_memory token_layer[2], block;
+    struct matrix last_split; /* [tokens, 9 token_dim] */
+    struct matrix projected;  /* [tokens, embed_dim] */
+    struct span *spans;
+    double *moments; /* of the CPU */
+    size_t span_count, tick_count;
+    struct t2t_layer_cost *cost; /* [layers] of the forward at hand: only its seconds */
 };
 
 struct t2t_session {
@@ -39,7 +56,9 @@ struct t2t_session {
     size_t plan_count;
     const struct t2t_plan *plan; /* the one in use */
     size_t batch;
-    size_t group; /* images that go through the tokens-to-token layers together, so that they stay in cache */
+    struct lane whole;   /* the device, as many images at a time as stay in a cache */
+    struct lane *thread; /* each thread of it alone */
+    size_t threads;      /* that go alone; 0: none does */
 
     struct layer_products products[T2T_MAX_LAYERS];
     struct linear *project, *head;
@@ -48,21 +67,22 @@ struct t2t_session {
     struct t2t_arena draw_arena; /* random numbers: the host's */
     struct matrix pixels;        /* [image_size^2, 3], any order: where the device has memory of its own */
     struct matrix logits;        /* [1, num_classes]: likewise */
-    struct layer_memory token_layer[2], block;
-    struct matrix last_split; /* [tokens, 9 token_dim] */
-    struct matrix projected;  /* [tokens, embed_dim] */
-    struct matrix stream;     /* [1 + tokens, embed_dim]: the residual stream of the blocks */
-    struct matrix class_rows; /* [1, embed_dim]: the class tokens, normed */
+    struct matrix stream;        /* [1 + tokens, embed_dim]: the residual stream of the blocks */
+    struct matrix class_rows;    /* [1, embed_dim]: the class tokens, normed */
 
     t2t_observer *observer;
     t2t_attention_observer *attention_observer;
     void *observer_context;
     struct t2t_costs costs;
     bool clock_steps;
-    struct span *spans;
-    double *moments; /* of the CPU */
-    size_t span_count, tick_count, span_most;
+    size_t span_most; /* of a lane in one forward */
 };
+
+/* costs.c: a moment of a lane, passed once everything before it is done; adding the time since one to a cost; at the
+ * end of a forward, adding up what every lane took. */
+size_t t2t_lane_tick(const struct t2t_session *session, struct lane *lane);
+void t2t_lane_charge(const struct t2t_session *session, struct lane *lane, double *seconds, size_t from);
+void t2t_session_settle(struct t2t_session *session);
 
 /* Draws of one (image, head) of a layer under a plan. */
 struct attention_draw_counts t2t_layer_draws(

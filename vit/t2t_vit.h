@@ -85,8 +85,8 @@ enum t2t_status t2t_plan_set(
 /* Sizes of one layer's attention. */
 struct attention_shape t2t_layer_shape(const struct t2t_model *model, size_t layer);
 
-/* Called after each stage with its output: "soft_split0", "t2t.1", "t2t.2", "tokens", "block.N", "logits". The first
- * four come a few images at a time: `output` begins with image `first_image` of the batch. */
+/* Called after each stage with its output: "soft_split0", "t2t.1", "t2t.2", "tokens", "block.N", "logits". All but the
+ * last come a few images at a time: `output` begins with image `first_image` of the batch. */
 typedef void t2t_observer(void *context, const char *stage, size_t first_image, struct matrix output);
 
 /* Called after each softmax attention of layer `layer`, or its replacement, with what it was given and its output; the

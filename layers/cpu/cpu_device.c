@@ -12,7 +12,19 @@ static void cpu_close(struct layer_device *device)
 {
     if (!device) return;
     t2t_linear_engine_close(device->linear_engine);
+    free(device->each_thread);
     free(device);
+}
+
+static enum t2t_status split_threads(struct layer_device *device)
+{
+    if (device->threads == 1) return T2T_OK;
+    device->each_thread = calloc(device->threads, sizeof *device->each_thread);
+    if (!device->each_thread) return t2t_fail_memory("the CPU's threads", device->threads * sizeof *device);
+    for (size_t t = 0; t < device->threads; t++)
+        device->each_thread[t] = (struct layer_device){
+            .threads = 1, .first_thread = t, .linear_engine = device->linear_engine, .kernels = device->kernels};
+    return T2T_OK;
 }
 
 static enum t2t_status cpu_open(struct layer_device **device, const struct layer_device_options *options)
@@ -23,6 +35,7 @@ static enum t2t_status cpu_open(struct layer_device **device, const struct layer
     made->threads = options->threads ? options->threads : t2t_cpu_allowed();
     enum t2t_status status = t2t_kernels_choose(&made->kernels);
     if (!status) status = t2t_linear_engine_open(&made->linear_engine, made->threads);
+    if (!status) status = split_threads(made);
     if (status) {
         cpu_close(made);
         return status;
@@ -45,6 +58,11 @@ static size_t cpu_threads(const struct layer_device *device)
     return device->threads;
 }
 
+static struct layer_device *cpu_one_thread(struct layer_device *device, size_t number)
+{
+    return device->each_thread ? &device->each_thread[number] : device;
+}
+
 static size_t cpu_attention_scratch(struct layer_device *device, const struct attention_shape *shape,
     const struct attention_config *config, size_t batch)
 {
@@ -62,6 +80,7 @@ const struct layer_ops t2t_cpu_ops = {
     .close = cpu_close,
     .describe = cpu_describe,
     .threads = cpu_threads,
+    .one_thread = cpu_one_thread,
     .linear_open = t2t_linear_open,
     .linear_close = t2t_linear_close,
     .linear = t2t_linear,

@@ -9,9 +9,11 @@ struct linear_engine; /* the library behind products, one state a thread */
 
 struct layer_device {
     size_t threads;
+    size_t first_thread; /* of the linear engine's: not 0 where this is one thread of another device */
     struct linear_engine *linear_engine;
     const struct attention_kernels *kernels; /* chosen once, for the processor at hand */
     char description[128];
+    struct layer_device *each_thread; /* [threads] alone, or NULL where there is one */
 };
 
 /* onednn_linear.c */

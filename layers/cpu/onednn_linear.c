@@ -346,7 +346,7 @@ void t2t_linear(struct layer_device *device, const struct linear *linear, struct
 #pragma omp parallel num_threads((int)device->threads)
     {
         omp_set_num_threads(1); /* of this thread's products: also where the team is this thread alone */
-        const size_t number = (size_t)omp_get_thread_num();
+        const size_t number = device->first_thread + (size_t)omp_get_thread_num();
 #pragma omp for schedule(static)
         for (size_t task = 0; task < tasks; task++) {
             const size_t tile_index = task % linear->tiles;
