@@ -16,6 +16,11 @@
 /* KEY_BLOCK keys are scored before their values are added: scores [KEY_BLOCK, lanes] stay in the first cache. */
 enum { T2T_KEY_BLOCK = 112, T2T_MAX_LANES = 32, T2T_MAX_BITS = 16, T2T_QUARTERS = 4 };
 
+/* Keys whose score lies this far below the largest (base 2) get no weight at all. 2^-100 is lost in any float32 sum that
+ * the largest is part of, but its product with a value is soon subnormal, and those cost many processors hundreds of
+ * cycles each. */
+#define T2T_NO_WEIGHT (-100.0F)
+
 /* The running softmax of one tile of queries. */
 struct query_tile {
     size_t head_dim, value_dim;
