@@ -1,5 +1,6 @@
 /* Numbers of weights; see convert_values.h. */
 #include "eval/convert_values.h"
+#include "layers/base/half.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -27,14 +27,20 @@ enum t2t_status t2t_open_model(const struct model_options *options, struct t2t_m
     return T2T_OK;
 }
 
+enum number_format t2t_chosen_format(const struct model_options *options)
+{
+    return options->dtype % 2 ? FORMAT_BFLOAT16 : FORMAT_FLOAT32;
+}
+
 enum t2t_status t2t_choose_device(const struct model_options *options, struct chosen_device *device)
 {
     char reason[T2T_REASON_BYTES];
-    *device = (struct chosen_device){.options = {.threads = options->threads, .tf32 = options->tf32}};
+    *device = (struct chosen_device){
+        .options = {.format = t2t_chosen_format(options), .threads = options->threads, .tf32 = options->tf32}};
     const enum t2t_status status =
         t2t_device_choose(options->device ? options->device : "cpu", &device->ops, &device->options, reason);
     if (!status && options->tf32 && device->ops == &t2t_cpu_ops)
-        t2t_warn("--tf32 has no meaning on the CPU, whose products are float32");
+        t2t_warn("--tf32 has no meaning on the CPU, whose products are %s", number_format_name(device->options.format));
     if (!status && *reason) t2t_note("device cpu: %s", reason);
     return status;
 }

@@ -123,7 +123,8 @@ static void print_card(const struct profile_results *results, FILE *out, const c
 {
     const struct profile *profile = &results->profiles[0];
     const struct t2t_config *config = t2t_model_config(profile->model);
-    fprintf(out, "%smodel     %s, %zu px, float32, %s%s; %s\n", begin, config->name, config->image_size,
+    fprintf(out, "%smodel     %s, %zu px, %s, %s%s; %s\n", begin, config->name, config->image_size,
+        number_format_name(profile->options.device.options.format),
         results->weights ? "weights " : "random weights: shapes and times only, its answers and errors mean nothing",
         results->weights ? results->weights : "", profile->device);
     if (results->data)

@@ -99,8 +99,9 @@ static json_t *batch_of(struct profile *profile)
     json_t *rows = json_array();
     t2t_profile_summarise(profile);
     for (size_t i = 0; i < profile->count; i++) json_array_append_new(rows, row_of(profile, &profile->rows[i]));
-    return json_pack("{s:I,s:I,s:b,s:s,s:o}", "batch", (json_int_t)profile->batch, "rounds",
-        (json_int_t)profile->rounds, "partial", is_partial(profile), "device", profile->device, "rows", rows);
+    return json_pack("{s:I,s:I,s:b,s:s,s:s,s:o}", "batch", (json_int_t)profile->batch, "rounds",
+        (json_int_t)profile->rounds, "partial", is_partial(profile), "device", profile->device, "dtype",
+        number_format_name(profile->options.device.options.format), "rows", rows);
 }
 
 bool t2t_profile_json(const void *results, FILE *out)

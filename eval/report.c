@@ -129,9 +129,10 @@ static void print_card(const struct report *report, FILE *out)
         evaluation->pictures->label_kind);
     fprintf(out, "model     %s (", config->name);
     t2t_plain_text(out, report->weights);
-    fprintf(out, "), %.1f M parameters, %zu px, crop %.4g %s, float32; %s\n",
+    fprintf(out, "), %.1f M parameters, %zu px, crop %.4g %s, %s; %s\n",
         1e-6 * (double)t2t_model_parameters(evaluation->model), config->image_size, preprocess->crop_pct,
-        preprocess->interpolation == T2T_BILINEAR ? "bilinear" : "bicubic", evaluation->device);
+        preprocess->interpolation == T2T_BILINEAR ? "bilinear" : "bicubic",
+        number_format_name(evaluation->options.device.options.format), evaluation->device);
     fprintf(out, "attention replaced in %s; batch %zu\n\n", evaluation->runs->layers, evaluation->options.batch);
 }
 

@@ -205,12 +205,13 @@ bool t2t_report_json(const void *results, FILE *out)
     const double images = (double)evaluation->images;
     json_t *runs = json_array();
     for (size_t run = 0; run < evaluation->runs->count; run++) json_array_append_new(runs, run_of(evaluation, run));
-    json_t *root = json_pack("{s:s,s:s,s:s,s:b,s:o,s:{s:s,s:s,s:I,s:I,s:s},s:o,s:o,s:{s:o,s:o,s:o,s:o},s:o,s:o}",
+    json_t *root = json_pack("{s:s,s:s,s:s,s:b,s:o,s:{s:s,s:s,s:s,s:I,s:I,s:s},s:o,s:o,s:{s:o,s:o,s:o,s:o},s:o,s:o}",
         "schema", "t2tvit-eval/1", "tool", "t2tvit-eval", "version", T2T_VERSION, "partial", evaluation->signal != 0,
         "command", t2t_json_texts(t2t_tool_arguments()), "environment", "compiler", t2t_compiler(), "device",
-        evaluation->device, "batch_size", (json_int_t)evaluation->options.batch, "workers", (json_int_t)report->workers,
-        "pipeline", report->overlap ? "overlap" : "serial", "dataset", dataset_of(report), "model", model_of(report),
-        "stages_ms", "decode", t2t_json_number(1e3 * evaluation->decode_seconds / images), "resize",
+        evaluation->device, "dtype", number_format_name(evaluation->options.device.options.format), "batch_size",
+        (json_int_t)evaluation->options.batch, "workers", (json_int_t)report->workers, "pipeline",
+        report->overlap ? "overlap" : "serial", "dataset", dataset_of(report), "model", model_of(report), "stages_ms",
+        "decode", t2t_json_number(1e3 * evaluation->decode_seconds / images), "resize",
         t2t_json_number(1e3 * evaluation->resize_seconds / images), "wait",
         t2t_json_number(1e3 * evaluation->wait_seconds / images), "wall",
         t2t_json_number(1e3 * evaluation->wall_seconds / images), "runs", runs, "methods", methods_of(evaluation));

@@ -34,6 +34,11 @@ const char *attention_sampling_name(enum kde_sampling sampling)
     return sampling == KDE_SYSTEMATIC ? "systematic" : "multinomial";
 }
 
+const char *number_format_name(enum number_format format)
+{
+    return format == FORMAT_BFLOAT16 ? "bfloat16" : "float32";
+}
+
 const char *attention_probability_name(enum kde_probability probability)
 {
     static const char *const names[] = {

@@ -42,14 +42,19 @@ enum kde_probability {
 };
 
 /* A method and its options; those of other methods are ignored. */
+/* What the factors of products are rounded to. Sums are float32 in both. */
+enum number_format { FORMAT_FLOAT32, FORMAT_BFLOAT16 };
+const char *number_format_name(enum number_format format); /* "float32" */
+
 struct attention_config {
     enum attention_kind kind;
-    size_t projections; /* kdeformer, kde-theory: bits of the hash, 1 ... 16 */
-    size_t bucket;      /* kdeformer, kde-theory: keys in a block of the block diagonal; reformer: tokens in a chunk */
-    size_t samples;     /* kdeformer: sampled keys of the remainder, 0 for none; kde-theory: of every sum */
-    size_t features;    /* performer; scatterbrain: an even number, half of them drawn */
-    size_t window;      /* scatterbrain: keys that a query sees exactly */
-    size_t rounds;      /* reformer: of hashing */
+    enum number_format format; /* of exact attention and KDEformer's; the other methods compute in float32 */
+    size_t projections;        /* kdeformer, kde-theory: bits of the hash, 1 ... 16 */
+    size_t bucket;   /* kdeformer, kde-theory: keys in a block of the block diagonal; reformer: tokens in a chunk */
+    size_t samples;  /* kdeformer: sampled keys of the remainder, 0 for none; kde-theory: of every sum */
+    size_t features; /* performer; scatterbrain: an even number, half of them drawn */
+    size_t window;   /* scatterbrain: keys that a query sees exactly */
+    size_t rounds;   /* reformer: of hashing */
     enum kde_sampling sampling;
     enum kde_probability probability;
     size_t pilot;         /* kdeformer: queries whose softmax is computed for KDE_PILOT, a multiple of sample_groups */

@@ -43,9 +43,10 @@ struct layer_device; /* a device's own state */
 struct linear;       /* packed weights and whatever else a product needs */
 
 struct layer_device_options {
-    size_t threads; /* cpu: 0 for all that may be used */
-    size_t ordinal; /* cuda: which of the devices */
-    bool tf32;      /* cuda: products may round their factors to TF32 */
+    enum number_format format; /* of the factors of products with weights */
+    size_t threads;            /* cpu: 0 for all that may be used */
+    size_t ordinal;            /* cuda: which of the devices */
+    bool tf32;                 /* cuda: products may round their factors to TF32 */
 };
 
 struct layer_ops {
@@ -112,7 +113,7 @@ struct layer_ops {
         struct matrix q, struct matrix v, struct matrix out, void *scratch);
 };
 
-/* The CPU; T2TVIT_CPU=c|avx2|avx512 in the environment forces an instruction set when the device is opened. */
+/* The CPU; T2TVIT_CPU=c|avx2|avx512|avx512_bf16 in the environment forces an instruction set when the device is opened. */
 extern const struct layer_ops t2t_cpu_ops;
 
 #endif

@@ -231,6 +231,9 @@ static enum t2t_status copy_plans(struct t2t_session *session, const struct t2t_
     memcpy(session->plans, options->plans, options->plan_count * sizeof *session->plans);
     session->plan_count = options->plan_count;
     session->plan = session->plans;
+    for (size_t p = 0; p < session->plan_count; p++)
+        for (size_t layer = 0; layer < layer_count(session); layer++)
+            session->plans[p].layer[layer].format = options->device.format;
     return T2T_OK;
 }
 

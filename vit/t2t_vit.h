@@ -94,9 +94,9 @@ typedef void t2t_observer(void *context, const char *stage, size_t first_image, 
 typedef void t2t_attention_observer(void *context, size_t layer, size_t first_image, const struct attention_call *call);
 
 struct t2t_session_options {
-    size_t batch;                /* most images in one forward, at least 1 */
-    const struct layer_ops *ops; /* the device; NULL: the CPU */
-    struct layer_device_options device;
+    size_t batch;                               /* most images in one forward, at least 1 */
+    const struct layer_ops *ops;                /* the device; NULL: the CPU */
+    struct layer_device_options device;         /* its number format is also that of every plan's attention */
     const struct t2t_plan *plans;               /* copied */
     size_t plan_count;                          /* at least 1; plan 0 is in use after opening */
     t2t_observer *observer;                     /* or NULL */

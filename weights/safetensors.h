@@ -53,12 +53,6 @@ char *t2t_tensor_shape_text(const struct t2t_tensor *tensor, char text[128]);
  * refused (T2T_BAD_MODEL) with the tensor's name and the element's index. */
 enum t2t_status t2t_tensor_to_float(const struct t2t_tensor *tensor, float *out);
 
-/* Conversions, round to nearest even. */
-float t2t_half_to_float(uint16_t half);
-float t2t_bfloat16_to_float(uint16_t bfloat16);
-uint16_t t2t_float_to_half(float value);
-uint16_t t2t_float_to_bfloat16(float value);
-
 struct t2t_metadata {
     const char *key, *value;
 };

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "layers/base/finite.h"
+#include "layers/base/half.h"
 #include "weights/safetensors.h"
 
 char *t2t_tensor_shape_text(const struct t2t_tensor *tensor, char text[128])

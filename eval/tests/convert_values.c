@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "eval/convert_values.h"
+#include "layers/base/half.h"
 
 static struct t2t_tensor tensor_of(enum t2t_dtype dtype, size_t elements, const void *data)
 {

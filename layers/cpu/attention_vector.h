@@ -2,7 +2,7 @@
  *   WIDTH, vec, LEVEL(name), LEVEL_NAME, supported(), vec_load, vec_store, vec_set, vec_fma, vec_add, vec_sub, vec_max,
  *   vec_mul, vec_exp2, vec_any_above(a, b) (is a > b in some lane?), vec_quarters (four sums, each over the lanes that are
  *   equal modulo 4), vec_keep (holds a value in a register: compilers otherwise fold loads into every use).
- * A tile is two vectors wide. Both products of attention are one inner loop: broadcast one operand from where it lies,
+ * and LEVEL_BFLOAT16, its kernels in bfloat16, where it has some. A tile is two vectors wide. Both products of attention are one inner loop: broadcast one operand from where it lies,
  * multiply with two vectors of lanes, six rows at a time, which fills 16 registers.
  */
 #include <immintrin.h>
@@ -276,4 +276,7 @@ const struct attention_kernels LEVEL(t2t_kernels) = {
     .gram_times = gram_times,
     .row_norms = row_norms,
     .row_distances = row_distances,
+#ifdef LEVEL_BFLOAT16
+    .bfloat16 = &LEVEL_BFLOAT16,
+#endif
 };

@@ -48,6 +48,11 @@ struct head_view t2t_head_view(const struct attention_call *call, size_t unit)
     };
 }
 
+bool t2t_in_bfloat16(const struct cpu_attention *attention)
+{
+    return attention->call->config.format == FORMAT_BFLOAT16 && attention->kernels->bfloat16;
+}
+
 size_t t2t_this_thread(void)
 {
     return (size_t)omp_get_thread_num();
@@ -92,14 +97,32 @@ struct query_tile t2t_take_tile(
     return tile;
 }
 
-void t2t_begin_tile(const struct attention_kernels *kernels, const struct query_tile *tile, const float *const *rows,
-    size_t count, float scale)
+static void begin_softmax(const struct attention_kernels *kernels, const struct query_tile *tile)
 {
-    static const double log2_e = 1.4426950408889634;
-    kernels->load_queries(rows, count, tile->head_dim, (float)(log2_e * (double)scale), tile->query);
     for (size_t i = 0; i < kernels->lanes; i++) tile->maximum[i] = -INFINITY;
     memset(tile->sum, 0, kernels->lanes * sizeof *tile->sum);
     memset(tile->value, 0, tile->value_dim * kernels->lanes * sizeof *tile->value);
+}
+
+/* Exponentials are powers of 2. */
+static float base_2(float scale)
+{
+    static const double log2_e = 1.4426950408889634;
+    return (float)(log2_e * (double)scale);
+}
+
+void t2t_begin_tile(const struct attention_kernels *kernels, const struct query_tile *tile, const float *const *rows,
+    size_t count, float scale)
+{
+    kernels->load_queries(rows, count, tile->head_dim, base_2(scale), tile->query);
+    begin_softmax(kernels, tile);
+}
+
+void t2t_begin_bfloat16_tile(const struct attention_kernels *kernels, const struct query_tile *tile,
+    const float *const *rows, size_t count, float scale)
+{
+    kernels->bfloat16->load_queries(rows, count, tile->head_dim, base_2(scale), (bfloat16_pair *)(void *)tile->query);
+    begin_softmax(kernels, tile);
 }
 
 static size_t unit_count(const struct cpu_attention *attention)

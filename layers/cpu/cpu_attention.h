@@ -39,12 +39,17 @@ double t2t_squares(const float *x, size_t dim);
 double t2t_step_begin(const struct attention_call *call);
 double t2t_step_end(const struct attention_call *call, enum attention_step step, double begin);
 
+/* Whether a call's factors are to be rounded to bfloat16, and the kernels can. */
+bool t2t_in_bfloat16(const struct cpu_attention *attention);
+
 /* One tile's memory. */
 struct query_tile t2t_take_tile(
     struct t2t_arena *arena, const struct attention_kernels *kernels, const struct attention_shape *shape);
-/* An empty softmax for `count` queries. */
+/* An empty softmax for `count` queries; in bfloat16. */
 void t2t_begin_tile(const struct attention_kernels *kernels, const struct query_tile *tile, const float *const *rows,
     size_t count, float scale);
+void t2t_begin_bfloat16_tile(const struct attention_kernels *kernels, const struct query_tile *tile,
+    const float *const *rows, size_t count, float scale);
 
 /* Where a task of a step runs: its (image, head), that one's memory (there are as many as run at a time, see
  * t2t_units_at_a_time()), and its thread. */
@@ -68,6 +73,7 @@ void t2t_run_units(
 
 /* A method a file. With an arena that only measures they return after taking. */
 void t2t_exact_attention(const struct cpu_attention *attention, struct t2t_arena *arena);
+void t2t_bfloat16_attention(const struct cpu_attention *attention, struct t2t_arena *arena); /* exact, too */
 void t2t_kde_attention(const struct cpu_attention *attention, struct t2t_arena *arena);
 void t2t_favor_attention(const struct cpu_attention *attention, struct t2t_arena *arena);
 void t2t_reformer_attention(const struct cpu_attention *attention, struct t2t_arena *arena);

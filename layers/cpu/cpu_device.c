@@ -22,8 +22,11 @@ static enum t2t_status split_threads(struct layer_device *device)
     device->each_thread = calloc(device->threads, sizeof *device->each_thread);
     if (!device->each_thread) return t2t_fail_memory("the CPU's threads", device->threads * sizeof *device);
     for (size_t t = 0; t < device->threads; t++)
-        device->each_thread[t] = (struct layer_device){
-            .threads = 1, .first_thread = t, .linear_engine = device->linear_engine, .kernels = device->kernels};
+        device->each_thread[t] = (struct layer_device){.threads = 1,
+            .first_thread = t,
+            .linear_engine = device->linear_engine,
+            .format = device->format,
+            .kernels = device->kernels};
     return T2T_OK;
 }
 
@@ -32,9 +35,11 @@ static enum t2t_status cpu_open(struct layer_device **device, const struct layer
     *device = NULL;
     struct layer_device *made = calloc(1, sizeof *made);
     if (!made) return t2t_fail_memory("the CPU device", sizeof *made);
+    made->format = options->format;
     made->threads = options->threads ? options->threads : t2t_cpu_allowed();
     enum t2t_status status = t2t_kernels_choose(&made->kernels);
     if (!status) status = t2t_linear_engine_open(&made->linear_engine, made->threads);
+    if (!status) status = t2t_linear_supports(made->linear_engine, made->format);
     if (!status) status = split_threads(made);
     if (status) {
         cpu_close(made);

@@ -11,6 +11,7 @@ struct layer_device {
     size_t threads;
     size_t first_thread; /* of the linear engine's: not 0 where this is one thread of another device */
     struct linear_engine *linear_engine;
+    enum number_format format;
     const struct attention_kernels *kernels; /* chosen once, for the processor at hand */
     char description[128];
     struct layer_device *each_thread; /* [threads] alone, or NULL where there is one */
@@ -18,6 +19,8 @@ struct layer_device {
 
 /* onednn_linear.c */
 enum t2t_status t2t_linear_engine_open(struct linear_engine **engine, size_t threads);
+/* T2T_NO_RESOURCE where the processor cannot multiply such numbers. */
+enum t2t_status t2t_linear_supports(struct linear_engine *engine, enum number_format format);
 void t2t_linear_engine_close(struct linear_engine *engine); /* NULL is allowed */
 enum t2t_status t2t_linear_open(struct layer_device *device, struct linear **linear, const struct linear_shape *shape,
     const float *weight, const float *bias);

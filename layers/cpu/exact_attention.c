@@ -47,6 +47,10 @@ static void attend_group(
 
 void t2t_exact_attention(const struct cpu_attention *attention, struct t2t_arena *arena)
 {
+    if (t2t_in_bfloat16(attention)) {
+        t2t_bfloat16_attention(attention, arena);
+        return;
+    }
     const struct attention_call *call = attention->call;
     const size_t queries = call->shape.queries, groups = (queries + GROUP - 1) / GROUP;
     const size_t tile_count = tiles_in_group(attention->kernels);

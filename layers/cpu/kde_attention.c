@@ -50,15 +50,68 @@ static void gather_block(const struct kde *kde, const struct kde_unit *memory, c
     const uint32_t *position = memory->sample_position + group * kde->samples;
     const float *weight = memory->sample_weight + group * kde->samples;
     const size_t dim = call->shape.head_dim, value_dim = call->shape.value_dim;
-    for (size_t i = 0; i < end - begin; i++) {
-        const size_t key = memory->k_order[begin + i];
-        memcpy(own->k + i * dim, head->k + key * call->k_stride, dim * sizeof(float));
-        memcpy(own->v + i * value_dim, head->v + key * call->v_stride, value_dim * sizeof(float));
+    const uint32_t *order = memory->k_order + begin;
+    if (kde->bfloat16) {
+        kde->kernels->bfloat16->pack_keys(head->k, call->k_stride, order, end - begin, dim, own->packed_k);
+        kde->kernels->bfloat16->pack_values(head->v, call->v_stride, order, end - begin, value_dim, own->packed_v);
+    }
+    for (size_t i = 0; i < end - begin && !kde->bfloat16; i++) {
+        memcpy(own->k + i * dim, head->k + order[i] * call->k_stride, dim * sizeof(float));
+        memcpy(own->v + i * value_dim, head->v + order[i] * call->v_stride, value_dim * sizeof(float));
     }
     for (size_t s = 0; s < memory->taken[group]; s++) {
         const bool inside = position[s] >= begin && position[s] < end;
         own->bias[s] = inside ? -1e30F : weight[s]; /* the block itself counts it */
     }
+}
+
+/* Takes a block's keys and its group's samples into the softmax of some queries. */
+static void attend_tile(const struct kde *kde, const struct kde_unit *memory, const struct kde_thread *own,
+    size_t group, size_t keys, const float *const *q, size_t count)
+{
+    const struct attention_shape *shape = &kde->call->shape;
+    const bool narrow = count <= kde->kernels->lanes / 2;
+    const struct key_run block = {.k = own->k,
+        .v = own->v,
+        .k_stride = shape->head_dim,
+        .v_stride = shape->value_dim,
+        .keys = keys,
+        .narrow = narrow};
+    const struct key_run samples = {.k = memory->sample_k + group * kde->samples * shape->head_dim,
+        .v = memory->sample_v + group * kde->samples * shape->value_dim,
+        .k_stride = shape->head_dim,
+        .v_stride = shape->value_dim,
+        .keys = memory->taken[group],
+        .bias = own->bias,
+        .narrow = narrow};
+    t2t_begin_tile(kde->kernels, &own->tile, q, count, shape->scale);
+    kde->kernels->attend(&own->tile, &block);
+    kde->kernels->attend(&own->tile, &samples);
+}
+
+static bfloat16_pair *packed_k_of(const struct kde *kde, const struct kde_unit *memory, size_t group)
+{
+    return memory->packed_k + group * kde->samples * t2t_pairs(kde->call->shape.head_dim);
+}
+
+static bfloat16_pair *packed_v_of(const struct kde *kde, const struct kde_unit *memory, size_t group)
+{
+    return memory->packed_v + group * t2t_pairs(kde->samples) * kde->call->shape.value_dim;
+}
+
+static void attend_bfloat16_tile(const struct kde *kde, const struct kde_unit *memory, const struct kde_thread *own,
+    size_t group, size_t keys, const float *const *q, size_t count)
+{
+    const bool narrow = count <= kde->kernels->lanes / 2;
+    const struct bfloat16_run block = {.k = own->packed_k, .v = own->packed_v, .keys = keys, .narrow = narrow};
+    const struct bfloat16_run samples = {.k = packed_k_of(kde, memory, group),
+        .v = packed_v_of(kde, memory, group),
+        .keys = memory->taken[group],
+        .bias = own->bias,
+        .narrow = narrow};
+    t2t_begin_bfloat16_tile(kde->kernels, &own->tile, q, count, kde->call->shape.scale);
+    kde->kernels->bfloat16->attend(&own->tile, &block);
+    kde->kernels->bfloat16->attend(&own->tile, &samples);
 }
 
 static void attend_block(
@@ -73,14 +126,6 @@ static void attend_block(
     const size_t group = group_of(kde, block);
     const double clock = t2t_step_begin(call);
     gather_block(kde, memory, own, &head, group, begin, end);
-    struct key_run block_keys = {
-        .k = own->k, .v = own->v, .k_stride = shape->head_dim, .v_stride = shape->value_dim, .keys = end - begin};
-    struct key_run samples = {.k = memory->sample_k + group * kde->samples * shape->head_dim,
-        .v = memory->sample_v + group * kde->samples * shape->value_dim,
-        .k_stride = shape->head_dim,
-        .v_stride = shape->value_dim,
-        .keys = memory->taken[group],
-        .bias = own->bias};
     for (size_t first = block * kde->rows; first < last; first += kde->kernels->lanes) {
         const float *q[T2T_MAX_LANES];
         float *out[T2T_MAX_LANES];
@@ -90,16 +135,26 @@ static void attend_block(
             q[i] = head.q + query * call->q_stride;
             out[i] = head.out + query * call->out_stride;
         }
-        block_keys.narrow = samples.narrow = count <= kde->kernels->lanes / 2;
-        t2t_begin_tile(kde->kernels, &own->tile, q, count, shape->scale);
-        kde->kernels->attend(&own->tile, &block_keys);
-        kde->kernels->attend(&own->tile, &samples);
+        (kde->bfloat16 ? attend_bfloat16_tile : attend_tile)(kde, memory, own, group, end - begin, q, count);
         kde->kernels->store_values(&own->tile, out, count);
     }
     t2t_step_end(call, ATTENTION_STEP_BLOCKS, clock);
 }
 
 /* ---- memory and threads ---- */
+
+static void draw_samples(const struct kde *kde, const struct kde_unit *memory, size_t unit, size_t group)
+{
+    const struct attention_shape *shape = &kde->call->shape;
+    t2t_kde_draw_samples(kde, memory, unit, group);
+    if (!kde->bfloat16) return;
+    const double clock = t2t_step_begin(kde->call);
+    kde->kernels->bfloat16->pack_keys(memory->sample_k + group * kde->samples * shape->head_dim, shape->head_dim, NULL,
+        memory->taken[group], shape->head_dim, packed_k_of(kde, memory, group));
+    kde->kernels->bfloat16->pack_values(memory->sample_v + group * kde->samples * shape->value_dim, shape->value_dim,
+        NULL, memory->taken[group], shape->value_dim, packed_v_of(kde, memory, group));
+    t2t_step_end(kde->call, ATTENTION_STEP_DRAWS, clock);
+}
 
 static struct kde_unit take_unit(struct t2t_arena *arena, const struct kde *kde)
 {
@@ -123,6 +178,11 @@ static struct kde_unit take_unit(struct t2t_arena *arena, const struct kde *kde)
     unit.sample_v = t2t_arena_take(arena, samples * call->shape.value_dim, sizeof *unit.sample_v);
     unit.sample_weight = t2t_arena_take(arena, samples, sizeof *unit.sample_weight);
     unit.taken = t2t_arena_take(arena, kde->groups, sizeof *unit.taken);
+    const size_t packed = kde->bfloat16 ? kde->groups : 0;
+    unit.packed_k =
+        t2t_arena_take(arena, packed * kde->samples * t2t_pairs(call->shape.head_dim), sizeof *unit.packed_k);
+    unit.packed_v =
+        t2t_arena_take(arena, packed * t2t_pairs(kde->samples) * call->shape.value_dim, sizeof *unit.packed_v);
     return unit;
 }
 
@@ -130,8 +190,12 @@ static struct kde_thread take_thread(struct t2t_arena *arena, const struct kde *
 {
     struct kde_thread own;
     own.tile = t2t_take_tile(arena, kde->kernels, &kde->call->shape);
-    own.k = t2t_arena_take(arena, kde->bucket * kde->call->shape.head_dim, sizeof *own.k);
-    own.v = t2t_arena_take(arena, kde->bucket * kde->call->shape.value_dim, sizeof *own.v);
+    const struct attention_shape *shape = &kde->call->shape;
+    const size_t bucket = kde->bfloat16 ? 0 : kde->bucket, packed = kde->bfloat16 ? kde->bucket : 0;
+    own.k = t2t_arena_take(arena, bucket * shape->head_dim, sizeof *own.k);
+    own.v = t2t_arena_take(arena, bucket * shape->value_dim, sizeof *own.v);
+    own.packed_k = t2t_arena_take(arena, packed * t2t_pairs(shape->head_dim), sizeof *own.packed_k);
+    own.packed_v = t2t_arena_take(arena, t2t_pairs(packed) * shape->value_dim, sizeof *own.packed_v);
     own.bias = t2t_arena_take(arena, kde->samples, sizeof *own.bias);
     return own;
 }
@@ -146,7 +210,7 @@ static void attend_whole_units(const struct kde *kde, size_t threads, size_t uni
         t2t_kde_order_queries(kde, memory, unit);
         t2t_kde_order_keys(kde, memory, unit);
         t2t_kde_prepare_samples(kde, memory, &own->tile, unit);
-        for (size_t group = 0; group < kde->groups; group++) t2t_kde_draw_samples(kde, memory, unit, group);
+        for (size_t group = 0; group < kde->groups; group++) draw_samples(kde, memory, unit, group);
         for (size_t block = 0; block < kde->blocks; block++) attend_block(kde, memory, own, unit, block);
     }
 }
@@ -176,7 +240,7 @@ static void attend_shared_units(const struct kde *kde, size_t threads, size_t un
         }
 #pragma omp for schedule(dynamic)
         for (size_t task = 0; task < units * kde->groups; task++)
-            t2t_kde_draw_samples(kde, &kde->units[task / kde->groups], task / kde->groups, task % kde->groups);
+            draw_samples(kde, &kde->units[task / kde->groups], task / kde->groups, task % kde->groups);
 #pragma omp for schedule(dynamic)
         for (size_t task = 0; task < units * kde->blocks; task++)
             attend_block(kde, &kde->units[task / kde->blocks], own, task / kde->blocks, task % kde->blocks);
@@ -191,6 +255,7 @@ void t2t_kde_attention(const struct cpu_attention *attention, struct t2t_arena *
     const size_t in_flight = t2t_units_at_a_time(attention);
     struct kde kde = t2t_kde_blocks(attention);
     kde.groups = attention_sample_groups(config);
+    kde.bfloat16 = t2t_in_bfloat16(attention);
     if (config->sampling == KDE_SYSTEMATIC && !call->draws.sample_key && kde.samples > keys) kde.samples = keys;
     kde.units = t2t_arena_take(arena, in_flight, sizeof *kde.units);
     kde.threads = t2t_arena_take(arena, threads, sizeof *kde.threads);

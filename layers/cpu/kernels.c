@@ -6,13 +6,14 @@
 #include <string.h>
 
 extern const struct attention_kernels t2t_kernels_c;
+extern const struct bfloat16_kernels t2t_bfloat16_c;
 #ifdef __x86_64__
-extern const struct attention_kernels t2t_kernels_avx2, t2t_kernels_avx512;
+extern const struct attention_kernels t2t_kernels_avx2, t2t_kernels_avx512, t2t_kernels_avx512_bf16;
 #endif
 
 const struct attention_kernels *const t2t_kernel_sets[] = {
 #ifdef __x86_64__
-    &t2t_kernels_avx512, &t2t_kernels_avx2,
+    &t2t_kernels_avx512_bf16, &t2t_kernels_avx512, &t2t_kernels_avx2,
 #endif
     &t2t_kernels_c, NULL};
 
@@ -40,4 +41,9 @@ enum t2t_status t2t_kernels_choose(const struct attention_kernels **kernels)
     char known[64];
     list_names(known, sizeof known);
     return t2t_fail(T2T_BAD_USAGE, "T2TVIT_CPU=%.40s is no set of kernels; known are %s", wanted, known);
+}
+
+void t2t_round_to_bfloat16(const struct attention_kernels *kernels, const float *x, size_t count, uint16_t *out)
+{
+    (kernels->bfloat16 ? kernels->bfloat16 : &t2t_bfloat16_c)->round(x, count, out);
 }

@@ -24,7 +24,7 @@ enum { T2T_KEY_BLOCK = 112, T2T_MAX_LANES = 32, T2T_MAX_BITS = 16, T2T_QUARTERS 
 /* The running softmax of one tile of queries. */
 struct query_tile {
     size_t head_dim, value_dim;
-    float *query;   /* [head_dim, lanes], times scale * log2(e) */
+    float *query;   /* [head_dim, lanes], times scale * log2(e); in bfloat16 pairs [pairs of head_dim, lanes] */
     float *maximum; /* [lanes] largest score so far, base 2; -infinity before the first key */
     float *sum;     /* [lanes] of 2^(score - maximum) */
     float *value;   /* [value_dim, lanes] the same sum of values */
@@ -51,6 +51,39 @@ struct feature_run {
     const float *v;     /* rows v + j * v_stride */
     size_t v_stride, keys;
     const float *lane_bias; /* [keys, lanes]: 0 or T2T_HIDDEN */
+};
+
+/* Numbers in bfloat16, two to 32 bits: the first in the low half. An odd last one has 0 beside it. */
+typedef uint32_t bfloat16_pair;
+
+/* Keys for every query of a tile, in bfloat16. */
+struct bfloat16_run {
+    const bfloat16_pair *k; /* [keys, pairs of head_dim] */
+    const bfloat16_pair *v; /* [pairs of keys, value_dim] */
+    size_t keys;
+    const float *bias; /* [keys] added to the scores (base 2), or NULL */
+    bool narrow;
+};
+
+static inline size_t t2t_pairs(size_t count)
+{
+    return (count + 1) / 2;
+}
+
+/* The running softmax with q, k, v and the weights that multiply v rounded to bfloat16; products are summed in float32,
+ * and so are the weights themselves, unrounded. kernels_bfloat16_c.c is the definition. */
+struct bfloat16_kernels {
+    /* The tile's query memory = factor * rows[i], pairs of channels [pairs of head_dim, lanes]; 0 beyond `count`. */
+    void (*load_queries)(const float *const *rows, size_t count, size_t head_dim, float factor, bfloat16_pair *query);
+    /* Row i is x + order[i] * stride, or x + i * stride without an order. out as in struct bfloat16_run. */
+    void (*pack_keys)(
+        const float *x, size_t stride, const uint32_t *order, size_t rows, size_t dim, bfloat16_pair *out);
+    void (*pack_values)(
+        const float *x, size_t stride, const uint32_t *order, size_t rows, size_t dim, bfloat16_pair *out);
+    /* Takes keys into the running softmax of a tile whose queries are pairs. */
+    void (*attend)(const struct query_tile *tile, const struct bfloat16_run *run);
+    /* out[i] = x[i], rounded. */
+    void (*round)(const float *x, size_t count, uint16_t *out);
 };
 
 struct attention_kernels {
@@ -82,7 +115,12 @@ struct attention_kernels {
     void (*row_norms)(const float *v, size_t stride, size_t rows, size_t dim, float *norm);
     /* distance[i] = |v_i - centre|, centre [dim]. */
     void (*row_distances)(const float *v, size_t stride, size_t rows, size_t dim, const float *centre, float *distance);
+    /* NULL: the processor has no such products, and attention stays in float32. */
+    const struct bfloat16_kernels *bfloat16;
 };
+
+/* out[i] = x[i] rounded, by a set's kernel where it has one. */
+void t2t_round_to_bfloat16(const struct attention_kernels *kernels, const float *x, size_t count, uint16_t *out);
 
 /* All sets, the best first, then NULL. */
 extern const struct attention_kernels *const t2t_kernel_sets[];

@@ -197,6 +197,7 @@ static void row_distances(const float *v, size_t stride, size_t rows, size_t dim
     }
 }
 
+extern const struct bfloat16_kernels t2t_bfloat16_c;
 const struct attention_kernels t2t_kernels_c = {
     .name = "c",
     .supported = supported,
@@ -211,4 +212,5 @@ const struct attention_kernels t2t_kernels_c = {
     .gram_times = gram_times,
     .row_norms = row_norms,
     .row_distances = row_distances,
+    .bfloat16 = &t2t_bfloat16_c,
 };

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "layers/cpu/cpu_device.h"
+#include "layers/cpu/kernels.h"
 
 enum { TILE_ROWS = 112 };
 
@@ -25,11 +26,17 @@ typedef dnnl_memory_desc_t *memory_desc; /* a structure on the heap, to read ali
 typedef const dnnl_memory_desc_t *queried_desc;
 #endif
 
+/* Memory that serves all products, so that it grows to the largest wish. */
+struct buffer {
+    void *data;
+    size_t bytes;
+};
+
 /* One thread's own objects: oneDNN allows a primitive to run in several threads at once if each brings these. */
 struct linear_thread {
     dnnl_stream_t stream;
-    void *scratchpad;
-    size_t scratchpad_bytes;
+    struct buffer scratchpad;
+    struct buffer rounded; /* a tile's rows in bfloat16 */
 };
 
 struct linear_engine {
@@ -49,6 +56,7 @@ struct tile {
 
 struct linear {
     struct linear_shape shape;
+    enum number_format format;
     struct linear_engine *engine;
     struct tile full, last; /* `last` is used when the rows do not divide evenly; else its rows are 0 */
     size_t tiles;           /* of one image */
@@ -71,15 +79,15 @@ void t2t_linear_library(char *text, size_t bytes)
 /* ---- the few calls that differ between oneDNN 2 and 3 ---- */
 
 /* A row-major [rows, columns] matrix, or a format of the library's choice; NULL on failure. */
-static memory_desc describe(size_t rows, size_t columns, dnnl_format_tag_t tag)
+static memory_desc describe(size_t rows, size_t columns, dnnl_data_type_t type, dnnl_format_tag_t tag)
 {
     const dnnl_dims_t sizes = {(dnnl_dim_t)rows, (dnnl_dim_t)columns};
     memory_desc desc = NULL;
 #if DNNL_VERSION_MAJOR >= 3
-    return dnnl_memory_desc_create_with_tag(&desc, 2, sizes, dnnl_f32, tag) == dnnl_success ? desc : NULL;
+    return dnnl_memory_desc_create_with_tag(&desc, 2, sizes, type, tag) == dnnl_success ? desc : NULL;
 #else
     desc = malloc(sizeof *desc);
-    if (desc && dnnl_memory_desc_init_by_tag(desc, 2, sizes, dnnl_f32, tag) == dnnl_success) return desc;
+    if (desc && dnnl_memory_desc_init_by_tag(desc, 2, sizes, type, tag) == dnnl_success) return desc;
     free(desc);
     return NULL;
 #endif
@@ -151,26 +159,48 @@ void t2t_linear_engine_close(struct linear_engine *engine)
     if (!engine) return;
     for (size_t t = 0; t < engine->threads; t++) {
         if (engine->thread[t].stream) dnnl_stream_destroy(engine->thread[t].stream);
-        free(engine->thread[t].scratchpad);
+        free(engine->thread[t].scratchpad.data);
+        free(engine->thread[t].rounded.data);
     }
     if (engine->engine) dnnl_engine_destroy(engine->engine);
     free(engine);
 }
 
-/* Every thread's scratchpad serves all products, so it grows to the largest wish. */
-static enum t2t_status grow_scratchpads(struct linear_engine *engine, size_t bytes)
+static enum t2t_status grow(struct buffer *buffer, size_t bytes)
 {
-    for (size_t t = 0; t < engine->threads; t++) {
-        struct linear_thread *thread = &engine->thread[t];
-        if (bytes <= thread->scratchpad_bytes) continue;
-        const size_t rounded = (bytes + 63) / 64 * 64;
-        free(thread->scratchpad);
-        thread->scratchpad_bytes = 0;
-        thread->scratchpad = aligned_alloc(64, rounded);
-        if (!thread->scratchpad) return t2t_fail_memory("a product's scratchpad", rounded);
-        thread->scratchpad_bytes = rounded;
+    if (bytes <= buffer->bytes) return T2T_OK;
+    const size_t whole = (bytes + 63) / 64 * 64;
+    free(buffer->data);
+    *buffer = (struct buffer){.data = aligned_alloc(64, whole), .bytes = whole};
+    if (buffer->data) return T2T_OK;
+    buffer->bytes = 0;
+    return t2t_fail_memory("a product's scratchpad", whole);
+}
+
+static enum t2t_status grow_buffers(struct linear_engine *engine, size_t scratchpad_bytes, size_t rounded_bytes)
+{
+    enum t2t_status status = T2T_OK;
+    for (size_t t = 0; t < engine->threads && !status; t++) {
+        status = grow(&engine->thread[t].scratchpad, scratchpad_bytes);
+        if (!status) status = grow(&engine->thread[t].rounded, rounded_bytes);
     }
-    return T2T_OK;
+    return status;
+}
+
+enum t2t_status t2t_linear_supports(struct linear_engine *engine, enum number_format format)
+{
+    if (format == FORMAT_FLOAT32) return T2T_OK;
+    const memory_desc factor = describe(64, 64, dnnl_bf16, dnnl_ab), out = describe(64, 64, dnnl_f32, dnnl_ab);
+    dnnl_primitive_attr_t attributes = NULL;
+    dnnl_primitive_desc_t product = NULL;
+    dnnl_status_t status = factor && out ? dnnl_primitive_attr_create(&attributes) : dnnl_out_of_memory;
+    if (!status) status = create_product(&product, engine->engine, factor, factor, NULL, out, attributes);
+    if (product) dnnl_primitive_desc_destroy(product);
+    if (attributes) dnnl_primitive_attr_destroy(attributes);
+    forget(factor), forget(out);
+    if (!status) return T2T_OK;
+    return t2t_fail(T2T_NO_RESOURCE, "bfloat16: oneDNN has no such products for this processor (they need AVX-512); "
+                                     "--dtype float32 runs everywhere");
 }
 
 /* ---- opening a product ---- */
@@ -188,7 +218,7 @@ static enum t2t_status tile_memory_open(
         if (!status) status = create_memory(&memory->scratchpad, scratchpad, engine->engine, DNNL_MEMORY_NONE);
     }
     if (status) return check(status, "making memory handles");
-    return grow_scratchpads(engine, dnnl_memory_desc_get_size(scratchpad));
+    return grow_buffers(engine, dnnl_memory_desc_get_size(scratchpad), dnnl_memory_desc_get_size(in));
 }
 
 /* Puts the weight [out, in] into the format that the product wants. */
@@ -196,7 +226,7 @@ static enum t2t_status pack_weight(struct linear *linear, const float *weight, q
 {
     const dnnl_engine_t engine = linear->engine->engine;
     const memory_desc given_desc =
-        describe(linear->shape.in_features, linear->shape.out_features, dnnl_ba); /* W^T by strides */
+        describe(linear->shape.in_features, linear->shape.out_features, dnnl_f32, dnnl_ba); /* W^T by strides */
     dnnl_memory_t given = NULL;
     dnnl_primitive_desc_t reorder_desc = NULL;
     dnnl_primitive_t reorder = NULL;
@@ -233,14 +263,15 @@ static enum t2t_status tile_open(
     struct linear *linear, struct tile *tile, size_t rows, const float *weight, const float *bias)
 {
     const struct linear_shape *shape = &linear->shape;
+    const dnnl_data_type_t factor = linear->format == FORMAT_BFLOAT16 ? dnnl_bf16 : dnnl_f32;
     tile->rows = rows;
     dnnl_primitive_attr_t attributes = NULL;
     dnnl_post_ops_t operations = NULL;
     dnnl_primitive_desc_t product = NULL;
-    const memory_desc in = describe(rows, shape->in_features, dnnl_ab);
-    const memory_desc out = describe(rows, shape->out_features, dnnl_ab);
-    const memory_desc bias_desc = bias ? describe(1, shape->out_features, dnnl_ab) : NULL;
-    const memory_desc any = describe(shape->in_features, shape->out_features, dnnl_format_tag_any);
+    const memory_desc in = describe(rows, shape->in_features, factor, dnnl_ab);
+    const memory_desc out = describe(rows, shape->out_features, dnnl_f32, dnnl_ab);
+    const memory_desc bias_desc = bias ? describe(1, shape->out_features, dnnl_f32, dnnl_ab) : NULL;
+    const memory_desc any = describe(shape->in_features, shape->out_features, factor, dnnl_format_tag_any);
     queried_desc packed = NULL;
     if (linear->weight) dnnl_memory_get_memory_desc(linear->weight, &packed);
 
@@ -289,6 +320,7 @@ enum t2t_status t2t_linear_open(struct layer_device *device, struct linear **lin
     if (!made) return t2t_fail_memory("a product", sizeof *made);
     made->shape = *shape;
     made->engine = device->linear_engine;
+    made->format = device->format;
     made->tiles = (shape->tokens + TILE_ROWS - 1) / TILE_ROWS;
     const size_t rows = (shape->tokens + made->tiles - 1) / made->tiles;
     made->tiles = (shape->tokens + rows - 1) / rows;
@@ -321,12 +353,12 @@ void t2t_linear_close(struct linear *linear)
 /* ---- running ---- */
 
 static void run_tile(const struct linear *linear, const struct tile *tile, const struct linear_thread *thread,
-    size_t number, float *in, float *out)
+    size_t number, void *in, float *out)
 {
     const struct tile_memory *memory = &tile->memory[number];
     dnnl_memory_set_data_handle(memory->in, in);
     dnnl_memory_set_data_handle(memory->out, out);
-    dnnl_memory_set_data_handle(memory->scratchpad, thread->scratchpad);
+    dnnl_memory_set_data_handle(memory->scratchpad, thread->scratchpad.data);
     const dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, memory->in}, {DNNL_ARG_WEIGHTS, linear->weight},
         {DNNL_ARG_DST, memory->out}, {DNNL_ARG_SCRATCHPAD, memory->scratchpad}, {DNNL_ARG_BIAS, linear->bias}};
     const dnnl_status_t status =
@@ -358,7 +390,13 @@ void t2t_linear(struct layer_device *device, const struct linear *linear, struct
                 for (size_t i = 0; i < tile->rows; i++)
                     memcpy(destination + i * out.stride, residual->data + (row + i) * residual->stride,
                         out.channels * sizeof *destination);
-            run_tile(linear, tile, &linear->engine->thread[number], number, in.data + row * in.stride, destination);
+            const struct linear_thread *thread = &linear->engine->thread[number];
+            void *source = in.data + row * in.stride;
+            if (linear->format == FORMAT_BFLOAT16) {
+                t2t_round_to_bfloat16(device->kernels, source, tile->rows * in.channels, thread->rounded.data);
+                source = thread->rounded.data;
+            }
+            run_tile(linear, tile, thread, number, source, destination);
         }
     }
 }

@@ -166,6 +166,8 @@ Method *method_of(enum attention_kind kind)
 enum t2t_status cuda_attention_check(const struct attention_shape *, const struct attention_config *config)
 {
     const char *name = attention_method(config->kind)->name;
+    if (config->format != FORMAT_FLOAT32)
+        return t2t_fail(T2T_BAD_USAGE, "bfloat16 does not run on the cuda device; use --dtype float32 or --device cpu");
     if (!method_of(config->kind))
         return t2t_fail(T2T_BAD_USAGE, "%s does not run on the cuda device; use --device cpu", name);
     if (config->target_error > 0)

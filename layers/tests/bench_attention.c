@@ -71,7 +71,7 @@ __attribute__((target("avx512f"))) static double peak_avx512(void)
 
 static double peak_of(const struct attention_kernels *kernels)
 {
-    if (strcmp(kernels->name, "avx512") == 0) return peak_avx512();
+    if (strncmp(kernels->name, "avx512", 6) == 0) return peak_avx512();
     return strcmp(kernels->name, "avx2") == 0 ? peak_avx2() : 0;
 }
 

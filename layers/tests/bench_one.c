@@ -1,10 +1,11 @@
 /* Times one attention on request, so that another program can take turns with it.
  *
- *   bench_one METHOD TOKENS BATCH THREADS [OUTPUT]    METHOD: exact, kdeformer, kdeformer:published
+ *   bench_one METHOD TOKENS BATCH THREADS [OUTPUT [FORMAT]]    METHOD: exact, kdeformer, kdeformer:published;
+ *                                                              FORMAT: float32, bfloat16
  *
  * One head of 64 channels, scale 147^-0.5 (layer 1 of T2T-ViT); q, k and v are columns of one matrix of normal numbers,
  * [BATCH * TOKENS, 192]. Prints "ready KERNELS", then for every line on standard input the milliseconds of one call
- * that an untimed one has warmed. With OUTPUT the matrix and the first call's output go there as float32.
+ * that an untimed one has warmed. With OUTPUT ("" for none) the matrix and the first call's output go there as float32.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,7 +58,7 @@ int main(int argc, char **argv)
 {
     const struct attention_kernels *kernels;
     if (argc < 5) {
-        fprintf(stderr, "usage: bench_one METHOD TOKENS BATCH THREADS [OUTPUT]\n");
+        fprintf(stderr, "usage: bench_one METHOD TOKENS BATCH THREADS [OUTPUT [FORMAT]]\n");
         return 2;
     }
     if (t2t_kernels_choose(&kernels)) {
@@ -80,6 +81,7 @@ int main(int argc, char **argv)
         .v_stride = STRIDE,
         .out = out,
         .out_stride = WIDTH};
+    if (argc > 6 && strcmp(argv[6], number_format_name(FORMAT_BFLOAT16)) == 0) call.config.format = FORMAT_BFLOAT16;
     call.scratch = bench_allocate(t2t_cpu_attention_scratch(kernels, threads, &shape, &call.config, batch));
     float *projection = bench_allocate(batch * WIDTH * call.config.projections * sizeof *projection);
     uint32_t *uniform = bench_allocate(batch * call.config.samples * sizeof *uniform);
@@ -92,7 +94,7 @@ int main(int argc, char **argv)
     call.draws =
         (struct attention_draws){.projection = projection, .sample_uniform = uniform, .pilot_uniform = pilot_uniform};
     t2t_cpu_attention(kernels, threads, &call);
-    if (argc > 5 && write_numbers(argv[5], qkv, out, rows)) return EXIT_FAILURE;
+    if (argc > 5 && *argv[5] && write_numbers(argv[5], qkv, out, rows)) return EXIT_FAILURE;
     printf("ready %s\n", kernels->name);
     fflush(stdout);
     for (char line[64]; fgets(line, sizeof line, stdin);) {

@@ -4,7 +4,7 @@
  *
  * Prints "ready DEVICE", then for every line on standard input runs one forward of BATCH noise pictures and prints its
  * milliseconds. Ends with its input. With LOGITS as a fifth argument it writes the first forward's logits there, as
- * little-endian float32, so that both sides can be seen to compute the same.
+ * little-endian float32, so that both sides can be seen to compute the same; a sixth, bfloat16, is the number format.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,7 +59,7 @@ static int serve(struct t2t_session *session, const float *images, const uint64_
 int main(int argc, char **argv)
 {
     if (argc < 5) {
-        fprintf(stderr, "usage: bench_forward WEIGHTS BATCH THREADS METHOD [LOGITS]\n");
+        fprintf(stderr, "usage: bench_forward WEIGHTS BATCH THREADS METHOD [LOGITS [FORMAT]]\n");
         return 2;
     }
     struct t2t_model *model;
@@ -67,8 +67,11 @@ int main(int argc, char **argv)
     struct t2t_plan plan;
     const size_t batch = strtoul(argv[2], NULL, 10), threads = strtoul(argv[3], NULL, 10);
     if (t2t_model_load(&model, NULL, argv[1]) || make_plan(model, argv[4], &plan)) return fail();
-    const struct t2t_session_options options = {
-        .batch = batch, .device = {.threads = threads}, .plans = &plan, .plan_count = 1};
+    const bool bfloat16 = argc > 6 && strcmp(argv[6], number_format_name(FORMAT_BFLOAT16)) == 0;
+    const struct t2t_session_options options = {.batch = batch,
+        .device = {.threads = threads, .format = bfloat16 ? FORMAT_BFLOAT16 : FORMAT_FLOAT32},
+        .plans = &plan,
+        .plan_count = 1};
     if (t2t_session_open(&session, model, &options)) return fail();
     const struct t2t_config *config = t2t_model_config(model);
     const size_t pixels = batch * 3 * config->image_size * config->image_size, count = batch * config->num_classes;

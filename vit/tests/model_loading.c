@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "layers/base/half.h"
 #include "vit/tests/synthetic.h"
 
 enum { MAX_TENSORS = 64, MAX_METADATA = 24 };

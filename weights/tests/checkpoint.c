@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "layers/base/half.h"
 #include "weights/checkpoint.h"
 #include "weights/tests/hostile.h"
 

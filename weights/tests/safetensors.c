@@ -19,6 +19,7 @@
 
 #include <cmocka.h>
 
+#include "layers/base/half.h"
 #include "weights/safetensors.h"
 
 static char folder[] = "/tmp/t2tvit_safetensors_XXXXXX";

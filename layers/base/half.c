@@ -3,7 +3,7 @@
  */
 #include <string.h>
 
-#include "weights/safetensors.h"
+#include "layers/base/half.h"
 
 static float float_of_bits(uint32_t bits)
 {

@@ -1,0 +1,45 @@
+/* Vectors of sixteen floats, for the files with AVX-512 kernels. */
+#ifndef T2T_LAYERS_CPU_AVX512_VECTOR_H
+#define T2T_LAYERS_CPU_AVX512_VECTOR_H
+
+#include <immintrin.h>
+
+#include "layers/cpu/kernels.h"
+
+#define WIDTH 16
+
+typedef __m512 vec;
+
+#define vec_load _mm512_loadu_ps
+#define vec_store _mm512_storeu_ps
+#define vec_set _mm512_set1_ps
+#define vec_fma _mm512_fmadd_ps
+#define vec_add _mm512_add_ps
+#define vec_sub _mm512_sub_ps
+#define vec_max _mm512_max_ps
+#define vec_any_above(a, b) (_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0)
+#define vec_mul _mm512_mul_ps
+#define vec_quarters(v)                                                                                                \
+    _mm_add_ps(_mm_add_ps(_mm512_castps512_ps128(v), _mm512_extractf32x4_ps(v, 1)),                                    \
+        _mm_add_ps(_mm512_extractf32x4_ps(v, 2), _mm512_extractf32x4_ps(v, 3)))
+#ifndef vec_keep /* tests/emulated has no such registers */
+#define vec_keep(v) __asm__("" : "+v"(v))
+#endif
+
+/* 2^x for x <= 0: as with AVX2, but scaling by the whole part is one instruction. */
+static inline __m512 vec_exp2(__m512 x)
+{
+    const __mmask16 counts = _mm512_cmp_ps_mask(x, _mm512_set1_ps(T2T_NO_WEIGHT), _CMP_NLT_UQ); /* NaN stays NaN */
+    const __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const __m512 fraction = _mm512_sub_ps(x, whole);
+    __m512 power = _mm512_set1_ps(1.5403530393381609e-4F); /* ln(2)^i / i! */
+    power = _mm512_fmadd_ps(power, fraction, _mm512_set1_ps(1.3333558146428443e-3F));
+    power = _mm512_fmadd_ps(power, fraction, _mm512_set1_ps(9.618129107628477e-3F));
+    power = _mm512_fmadd_ps(power, fraction, _mm512_set1_ps(5.550410866482158e-2F));
+    power = _mm512_fmadd_ps(power, fraction, _mm512_set1_ps(0.24022650695910072F));
+    power = _mm512_fmadd_ps(power, fraction, _mm512_set1_ps(0.6931471805599453F));
+    power = _mm512_fmadd_ps(power, fraction, _mm512_set1_ps(1));
+    return _mm512_maskz_scalef_ps(counts, power, whole);
+}
+
+#endif
