@@ -103,19 +103,50 @@ static struct attention_config kdeformer_config(
 {
     const struct attention_options *options = request->options;
     const size_t group = group_of(layer);
-    struct attention_config config = published || options->kde_preset == KDE_PRESET_PUBLISHED
-                                         ? t2t_kdeformer_published(model, layer)
-                                         : t2t_attention_defaults(model, ATTENTION_KDEFORMER, layer);
+    const bool is_published = published || options->kde_preset == KDE_PRESET_PUBLISHED;
+    struct attention_config config = is_published ? t2t_kdeformer_published(model, layer)
+                                                  : t2t_attention_defaults(model, ATTENTION_KDEFORMER, layer);
     if (request->samples.given[group]) config.samples = request->samples.value[group];
     if (request->bucket.given[group]) config.bucket = request->bucket.value[group];
     if (request->projections.given[group]) config.projections = request->projections.value[group];
     if (request->pilot.given[group]) config.pilot = request->pilot.value[group];
     if (request->sample_groups.given[group]) config.sample_groups = request->sample_groups.value[group];
-    config.target_error = (float)options->kde_error;
     if (t2t_option_given(&options->kde_sampling)) config.sampling = (enum kde_sampling)options->kde_sampling;
     if (t2t_option_given(&options->kde_probability))
         config.probability = (enum kde_probability)options->kde_probability;
+    /* the published form has no pilot that could foretell an error, unless it was given one */
+    if (!is_published || config.probability == KDE_PILOT) config.target_error = (float)options->kde_error;
     return config;
+}
+
+/* Options that would change nothing are refused, and so are two rows that would be the same. */
+static enum t2t_status check_kdeformer_options(const struct request *request, const struct attention_options *options)
+{
+    const struct {
+        const void *option;
+        const char *name;
+    } given[] = {{&options->kde_preset, "kde-preset"}, {&options->kde_sampling, "kde-sampling"},
+        {&options->kde_probability, "kde-probability"}, {&options->kde_error, "kde-error"}};
+    size_t rows = 0, unpublished = 0;
+    for (size_t i = 0; i < request->methods.count; i++) {
+        const bool kdeformer = request->methods.method[i]->kind == ATTENTION_KDEFORMER;
+        rows += kdeformer;
+        unpublished += kdeformer && !request->methods.published[i];
+    }
+    for (size_t i = 0; i < sizeof given / sizeof *given; i++)
+        if (!rows && t2t_option_given(given[i].option))
+            return t2t_fail(T2T_BAD_USAGE, "--%s: --attention lists no kdeformer", given[i].name);
+    if (options->kde_preset == KDE_PRESET_PUBLISHED && rows > 1)
+        return t2t_fail(
+            T2T_BAD_USAGE, "--kde-preset published makes kdeformer and kdeformer:published the same; list only one");
+    if (options->kde_preset == KDE_PRESET_PUBLISHED) unpublished = 0;
+    const bool sampled_by_pilot = t2t_option_given(&options->kde_probability) && options->kde_probability == KDE_PILOT;
+    if (options->kde_error > 0 && !unpublished && !sampled_by_pilot)
+        return t2t_fail(T2T_BAD_USAGE, "--kde-error: the published form has no pilot that could foretell an error");
+    if (options->kde_pilot && !unpublished && !sampled_by_pilot && !options->attn_opt.count)
+        return t2t_fail(
+            T2T_BAD_USAGE, "--kde-pilot: the published form has no pilot; --kde-probability pilot gives it one");
+    return T2T_OK;
 }
 
 /* Of number `index` of the methods. */
@@ -209,12 +240,16 @@ static enum t2t_status choose_reference(struct attention_runs *runs, const char 
     return name ? t2t_fail(T2T_BAD_USAGE, "--reference %s: --attention does not list it", name) : T2T_OK;
 }
 
+/* Why a setting of layers that are not replaced has no effect. */
+static const char left_alone[] = "--layers leaves its layers as they are";
+
 static enum t2t_status build_runs(struct attention_runs *runs, struct request *request,
     const struct attention_options *options, const struct t2t_model *model)
 {
     const size_t layers = t2t_model_config(model)->depth + TOKEN_LAYERS;
     request->options = options;
     enum t2t_status status = t2t_read_methods("attention", options->attention, &request->methods);
+    if (!status) status = check_kdeformer_options(request, options);
     if (!status) status = read_seeds(request, options);
     if (!status) status = read_layers(request, options->layers, layers);
     if (!status) status = read_values(&request->samples, "kde-samples", options->kde_samples, request, layers);
@@ -227,13 +262,13 @@ static enum t2t_status build_runs(struct attention_runs *runs, struct request *r
     if (!status) status = t2t_read_attention_settings(&request->settings, &options->attn_opt, layers);
     if (!status)
         status = t2t_check_attention_settings(
-            &request->settings, request->methods.method, request->methods.count, request->replaced);
+            &request->settings, request->methods.method, request->methods.count, request->replaced, left_alone);
     if (!status)
         status =
             t2t_read_sweeps(&request->points, &options->sweep, request->methods.method, request->methods.count, layers);
     if (!status)
         status = t2t_check_attention_settings(
-            &request->points, request->methods.method, request->methods.count, request->replaced);
+            &request->points, request->methods.method, request->methods.count, request->replaced, left_alone);
     if (status) return status;
     const size_t most = request->methods.count * (1 + request->points.count) * request->seeds;
     runs->run = calloc(most, sizeof *runs->run);

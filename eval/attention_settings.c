@@ -117,6 +117,9 @@ static enum t2t_status add_points(
     for (const char *value; !status && (value = t2t_next_word(&rest));) {
         snprintf(text, sizeof text, "%s%s%s=%s", method, *method ? "." : "", key, value);
         status = add_setting(points, "sweep", text, layers);
+        for (size_t i = 0; !status && i + 1 < points->count; i++)
+            if (strcmp(points->setting[i].text, text) == 0)
+                status = t2t_fail(T2T_BAD_USAGE, "--sweep: %s is listed twice", text);
     }
     return status;
 }
@@ -162,7 +165,7 @@ void t2t_apply_attention_settings(
 }
 
 enum t2t_status t2t_check_attention_settings(const struct attention_settings *settings,
-    const struct attention_method *const *methods, size_t count, const bool *replaced)
+    const struct attention_method *const *methods, size_t count, const bool *replaced, const char *reason)
 {
     for (size_t i = 0; i < settings->count; i++) {
         const struct attention_setting *setting = &settings->setting[i];
@@ -172,9 +175,7 @@ enum t2t_status t2t_check_attention_settings(const struct attention_settings *se
         if (!listed)
             return t2t_fail(T2T_BAD_USAGE, "--%s \"%s\": --attention does not list %s", setting->option, setting->text,
                 setting->method->name);
-        if (!applies)
-            return t2t_fail(
-                T2T_BAD_USAGE, "--%s \"%s\": --layers leaves its layers as they are", setting->option, setting->text);
+        if (!applies) return t2t_fail(T2T_BAD_USAGE, "--%s \"%s\": %s", setting->option, setting->text, reason);
     }
     return T2T_OK;
 }

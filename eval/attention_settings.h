@@ -40,6 +40,6 @@ void t2t_apply_attention_settings(
 
 /* T2T_BAD_USAGE when a setting is for a method that is not among `methods`, or for layers of which none is replaced. */
 enum t2t_status t2t_check_attention_settings(const struct attention_settings *settings,
-    const struct attention_method *const *methods, size_t count, const bool *replaced);
+    const struct attention_method *const *methods, size_t count, const bool *replaced, const char *reason);
 
 #endif

@@ -231,7 +231,9 @@ static enum t2t_status run_case(struct bench *bench, struct study_case *at, size
     for (size_t unit = 0; unit < study->input->units; unit++) {
         attend(bench, at, study->seed[round % study->seeds], unit, bench->out, &draw_seconds, &seconds);
         if (t2t_interrupted()) return T2T_OK;
+        t2t_interrupt_allow(report_interrupted, bench); /* norms of wide heads take their time, too */
         const enum t2t_status status = measured ? add_error(bench, at, unit, &error) : T2T_OK;
+        t2t_interrupt_hold();
         if (status) return status;
     }
     const double units = (double)study->input->units;
@@ -258,8 +260,10 @@ static enum t2t_status prepare(struct bench *bench)
         attend(bench, &bench->study->cases[0], 0, unit, out, &unused, &unused);
         for (size_t head = 0; head < shape->heads; head++) {
             struct matrix_norms *norms = &bench->norms[unit * shape->heads + head];
+            t2t_interrupt_allow(report_interrupted, bench);
             const enum t2t_status status = t2t_norms_of_difference(
                 out + head * shape->value_dim, NULL, shape->queries, shape->value_dim, width, norms);
+            t2t_interrupt_hold();
             if (status) return status;
             if (!(norms->spectral > 0 && isfinite(norms->frobenius)))
                 return t2t_fail(T2T_NOT_FINITE,

@@ -1,76 +1,122 @@
-/* Spectral norms by the eigenvalues of the Gram matrix d^T d, whose size is that of a head: a few hundred at most.
+/* Spectral norms by the largest eigenvalue of a Gram matrix, d^T d or d d^T, whichever is smaller.
  *
- * The eigenvalue comes from Jacobi's rotations, which need no starting vector and converge for every symmetric matrix
- * (Golub and Van Loan, Matrix Computations, section 8.5). The Gram matrix squares the condition, which harms only the
- * small singular values: the largest is exact to rounding.
+ * Householder's reflections make it tridiagonal, then bisection counts eigenvalues by the signs of a Sturm sequence
+ * (Golub and Van Loan, Matrix Computations, sections 8.3 and 8.4): no starting vector, and no harm from eigenvalues that
+ * are close or equal. The Gram matrix squares the condition, which harms only the small singular values: the largest is
+ * exact to rounding.
  */
 #include "eval/matrix_norms.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
-enum { MOST_SWEEPS = 60 };
-
-/* Sum of the squares beside the diagonal, and on it. */
-static void weigh(const double *matrix, size_t size, double *beside, double *on)
+/* Reflects rows and columns until only the diagonal and what is beside it are left. `matrix` is destroyed. */
+static void make_tridiagonal(double *matrix, size_t size, double *diagonal, double *beside, double *product)
 {
-    *beside = *on = 0;
-    for (size_t i = 0; i < size; i++)
-        for (size_t j = 0; j < size; j++) *(i == j ? on : beside) += matrix[i * size + j] * matrix[i * size + j];
+    for (size_t k = 0; k + 2 < size; k++) {
+        double *column = matrix + k * size; /* row k, by symmetry: what lies behind the diagonal */
+        double squares = 0;
+        for (size_t i = k + 2; i < size; i++) squares += column[i] * column[i];
+        diagonal[k] = column[k];
+        beside[k] = column[k + 1];
+        if (!(squares > 0)) continue;
+        const double length = sqrt(column[k + 1] * column[k + 1] + squares);
+        beside[k] = column[k + 1] > 0 ? -length : length;
+        column[k + 1] -= beside[k]; /* now the reflection's vector u; |u|^2 = 2 length (length + |x_1|) */
+        const double half = (squares + column[k + 1] * column[k + 1]) / 2;
+        double along = 0;
+        for (size_t i = k + 1; i < size; i++) {
+            product[i] = 0;
+            for (size_t j = k + 1; j < size; j++) product[i] += matrix[i * size + j] * column[j];
+            product[i] /= half;
+            along += product[i] * column[i];
+        }
+        for (size_t i = k + 1; i < size; i++) product[i] -= along / (2 * half) * column[i];
+        for (size_t i = k + 1; i < size; i++)
+            for (size_t j = k + 1; j < size; j++)
+                matrix[i * size + j] -= column[i] * product[j] + product[i] * column[j];
+    }
+    for (size_t k = size < 2 ? 0 : size - 2; k < size; k++) {
+        diagonal[k] = matrix[k * size + k];
+        if (k + 1 < size) beside[k] = matrix[k * size + k + 1];
+    }
 }
 
-/* Makes entry (p, q) zero by a rotation in the plane of p and q. */
-static void rotate(double *matrix, size_t size, size_t p, size_t q)
+/* Whether some eigenvalue of the tridiagonal matrix is at least x. */
+static bool reaches(const double *diagonal, const double *beside, size_t size, double x)
 {
-    const double off = matrix[p * size + q];
-    if (!(fabs(off) > 0)) return;
-    const double theta = (matrix[q * size + q] - matrix[p * size + p]) / (2 * off);
-    const double t = (theta < 0 ? -1 : 1) / (fabs(theta) + hypot(1, theta));
-    const double c = 1 / hypot(1, t), s = t * c;
-    for (size_t k = 0; k < size; k++) {
-        const double kp = matrix[k * size + p], kq = matrix[k * size + q];
-        matrix[k * size + p] = c * kp - s * kq;
-        matrix[k * size + q] = s * kp + c * kq;
-    }
-    for (size_t k = 0; k < size; k++) {
-        const double pk = matrix[p * size + k], qk = matrix[q * size + k];
-        matrix[p * size + k] = c * pk - s * qk;
-        matrix[q * size + k] = s * pk + c * qk;
-    }
+    double pivot = x - diagonal[0];
+    for (size_t i = 1; i < size && pivot > 0; i++) pivot = x - diagonal[i] - beside[i - 1] * beside[i - 1] / pivot;
+    return !(pivot > 0);
 }
 
 double t2t_largest_eigenvalue(double *matrix, size_t size)
 {
-    double beside, on, largest = 0;
-    weigh(matrix, size, &beside, &on);
-    if (!isfinite(beside + on)) return NAN;
-    for (size_t sweep = 0; sweep < MOST_SWEEPS && beside > 1e-26 * on; sweep++) {
-        for (size_t p = 0; p + 1 < size; p++)
-            for (size_t q = p + 1; q < size; q++) rotate(matrix, size, p, q);
-        weigh(matrix, size, &beside, &on);
+    double largest = 0, high = 0;
+    for (size_t i = 0; i < size * size; i++) largest = fmax(largest, fabs(matrix[i]));
+    for (size_t i = 0; i < size * size; i++)
+        if (!isfinite(matrix[i])) return NAN;
+    if (!(largest > 0)) return 0;
+    double *diagonal = malloc(3 * size * sizeof *diagonal);
+    if (!diagonal) return NAN;
+    double *beside = diagonal + size, *product = beside + size;
+    for (size_t i = 0; i < size * size; i++) matrix[i] /= largest; /* no square over- or underflows */
+    make_tridiagonal(matrix, size, diagonal, beside, product);
+    for (size_t i = 0; i < size; i++) /* Gershgorin */
+        high = fmax(high, diagonal[i] + (i ? fabs(beside[i - 1]) : 0) + (i + 1 < size ? fabs(beside[i]) : 0));
+    double low = 0;
+    for (int step = 0; step < 200 && high - low > 1e-15 * high; step++) {
+        const double middle = low + (high - low) / 2;
+        if (reaches(diagonal, beside, size, middle))
+            low = middle;
+        else
+            high = middle;
     }
-    for (size_t i = 0; i < size; i++)
-        if (matrix[i * size + i] > largest) largest = matrix[i * size + i];
-    return largest;
+    free(diagonal);
+    return largest * (low + high) / 2;
 }
 
-enum t2t_status t2t_norms_of_difference(
-    const float *a, const float *b, size_t rows, size_t columns, size_t stride, struct matrix_norms *norms)
+/* gram [columns, columns] of d = a - b; its upper half alone. */
+static void gram_of_columns(
+    const float *a, const float *b, size_t rows, size_t columns, size_t stride, double *gram, double *row)
 {
-    double *gram = calloc((columns + 1) * columns, sizeof *gram);
-    if (!gram) return t2t_fail_memory("a Gram matrix", (columns + 1) * columns * sizeof *gram);
-    double *row = gram + columns * columns, trace = 0;
     for (size_t r = 0; r < rows; r++) {
         for (size_t i = 0; i < columns; i++) row[i] = (double)a[r * stride + i] - (b ? (double)b[r * stride + i] : 0);
         for (size_t i = 0; i < columns; i++)
             for (size_t j = i; j < columns; j++) gram[i * columns + j] += row[i] * row[j];
     }
-    for (size_t i = 0; i < columns; i++) {
-        trace += gram[i * columns + i];
-        for (size_t j = 0; j < i; j++) gram[i * columns + j] = gram[j * columns + i];
+}
+
+/* gram [rows, rows]; its upper half alone. */
+static void gram_of_rows(const float *a, const float *b, size_t rows, size_t columns, size_t stride, double *gram)
+{
+    for (size_t r = 0; r < rows; r++)
+        for (size_t s = r; s < rows; s++)
+            for (size_t i = 0; i < columns; i++) {
+                const double x = (double)a[r * stride + i] - (b ? (double)b[r * stride + i] : 0);
+                const double y = (double)a[s * stride + i] - (b ? (double)b[s * stride + i] : 0);
+                gram[r * rows + s] += x * y;
+            }
+}
+
+enum t2t_status t2t_norms_of_difference(
+    const float *a, const float *b, size_t rows, size_t columns, size_t stride, struct matrix_norms *norms)
+{
+    const size_t size = rows < columns ? rows : columns;
+    double *gram = calloc((size + 1) * size, sizeof *gram);
+    if (!gram) return t2t_fail_memory("a Gram matrix", (size + 1) * size * sizeof *gram);
+    if (rows < columns)
+        gram_of_rows(a, b, rows, columns, stride, gram);
+    else
+        gram_of_columns(a, b, rows, columns, stride, gram, gram + size * size);
+    double trace = 0;
+    for (size_t i = 0; i < size; i++) {
+        trace += gram[i * size + i];
+        for (size_t j = 0; j < i; j++) gram[i * size + j] = gram[j * size + i];
     }
     norms->frobenius = sqrt(trace);
-    norms->spectral = sqrt(t2t_largest_eigenvalue(gram, columns));
+    norms->spectral = sqrt(t2t_largest_eigenvalue(gram, size));
     free(gram);
     return T2T_OK;
 }

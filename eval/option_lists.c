@@ -27,10 +27,14 @@ enum t2t_status t2t_read_numbers(
     if (status) return status;
     char *rest = copy;
     *count = 0;
-    for (const char *word; (word = t2t_next_word(&rest)); ++*count)
+    for (const char *word; (word = t2t_next_word(&rest)); ++*count) {
         if (*count == most || !t2t_parse_number(word, minimum, maximum, &numbers[*count]))
             return t2t_fail(T2T_BAD_USAGE, "--%s \"%s\": expected at most %zu whole numbers from %.0f to %.0f", option,
                 text, most, minimum, maximum);
+        for (size_t i = 0; i < *count; i++)
+            if (numbers[i] == numbers[*count])
+                return t2t_fail(T2T_BAD_USAGE, "--%s \"%s\": %zu is listed twice", option, text, numbers[i]);
+    }
     return T2T_OK;
 }
 

@@ -15,7 +15,7 @@ enum t2t_status t2t_copy_list(const char *option, const char *text, char copy[LI
 /* The next word of such a copy, NULL after the last; *rest begins at the copy. */
 char *t2t_next_word(char **rest);
 
-/* Whole numbers in a range, at most `most` of them. */
+/* Whole numbers in a range, at most `most` of them, each once. */
 enum t2t_status t2t_read_numbers(
     const char *option, const char *text, double minimum, double maximum, size_t most, size_t *numbers, size_t *count);
 

@@ -38,7 +38,7 @@ static void add_row(struct table *table, const struct profile *profile, const st
     const struct quartiles ms = t2t_quartiles(row->ms.value, row->ms.count);
     const int indent = row->part == PART_STEP ? 4 : row->part == PART_ATTENTION ? 2 : 0;
     t2t_table_cell(table, "%*s%s", indent, "", row->name);
-    t2t_table_cell(table, "%s", profile->runs->run[row->run].label);
+    t2t_table_cell(table, "%s", profile->runs->run[row->run].name);
     number_cell(table, "%.0f", (double)row->tokens);
     t2t_table_cell(table, "%.3f [%.3f, %.3f]", ms.median, ms.low, ms.high);
     number_cell(table, "%.2f", 100 * row->share);

@@ -39,7 +39,7 @@ static void csv_row(const struct profile *profile, const struct profile_row *row
     char layer[T2T_NAME_BYTES];
     layer_name(row, layer);
     fprintf(out, "%zu,%s,%s,%s,%s,%llu,%zu,%zu", profile->batch, part_name(row->part), layer, row->name,
-        profile->runs->run[row->run].label, (unsigned long long)profile->runs->run[row->run].seed, row->tokens,
+        profile->runs->run[row->run].name, (unsigned long long)profile->runs->run[row->run].seed, row->tokens,
         row->ms.count);
     const double values[] = {ms.median, ms.low, ms.high, 100 * row->share, row->macs > 0 ? 1e-6 * row->macs : NAN,
         t2t_profile_gflops(row), row->speedup.median, row->speedup.low, row->speedup.high};
@@ -78,8 +78,8 @@ static json_t *row_of(const struct profile *profile, const struct profile_row *r
     for (size_t i = 0; i < row->ms.count; i++) json_array_append_new(rounds, json_real(row->ms.value[i]));
     json_object_set_new(ms, "rounds", rounds);
     json_t *entry = json_pack("{s:s,s:s,s:s,s:I,s:o,s:o,s:o,s:o,s:o}", "part", part_name(row->part), "name", row->name,
-        "attention", profile->runs->run[row->run].label, "seed", (json_int_t)profile->runs->run[row->run].seed, "ms",
-        ms, "share", t2t_json_number(row->share), "macs", t2t_json_number(row->macs > 0 ? row->macs : NAN), "gflops",
+        "attention", profile->runs->run[row->run].name, "seed", (json_int_t)profile->runs->run[row->run].seed, "ms", ms,
+        "share", t2t_json_number(row->share), "macs", t2t_json_number(row->macs > 0 ? row->macs : NAN), "gflops",
         t2t_json_number(t2t_profile_gflops(row)), "speedup", quartiles_of(row->speedup));
     if (!is_in_layer(row)) return entry;
     char layer[T2T_NAME_BYTES];

@@ -56,6 +56,7 @@ static void heading(struct table *table, bool labelled, const char *reference)
     t2t_table_cell(table, "forward img/s");
     t2t_table_cell(table, "ratio");
     t2t_table_cell(table, "GMAC");
+    t2t_table_cell(table, "layer 1 MMAC");
 }
 
 /* "2.31x", "0.54x (slower)" */
@@ -102,6 +103,7 @@ static void run_row(struct table *table, const struct evaluation *evaluation, si
     t2t_table_cell(table, "%.2f", 1e3 / t2t_quartiles(result->forward_ms, evaluation->batches).median);
     ratio_cell(table, reference->forward_ms, result->forward_ms, evaluation->batches, own);
     t2t_table_cell(table, "%.3f", 1e-9 * result->macs);
+    t2t_table_cell(table, "%.1f", 1e-6 * result->layer1_macs);
 }
 
 static void summary_row(struct table *table, const struct evaluation *evaluation, struct seed_summary summary)
@@ -114,7 +116,7 @@ static void summary_row(struct table *table, const struct evaluation *evaluation
         t2t_table_cell(table, "-");
     }
     t2t_table_cell(table, "%.2f", 100 * summary.agreed);
-    for (size_t i = 0; i < 5; i++) t2t_table_cell(table, "-");
+    for (size_t i = 0; i < 6; i++) t2t_table_cell(table, "-");
 }
 
 static void print_card(const struct report *report, FILE *out)

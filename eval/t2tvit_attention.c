@@ -149,6 +149,15 @@ static void report_partial(const struct study *study)
         t2t_error("%s", t2t_last_error());
 }
 
+static bool model_option_given(void)
+{
+    const struct model_options *model = &settings.model;
+    return t2t_option_given(&model->weights) || t2t_option_given(&model->model) ||
+           t2t_option_given(&model->image_size) || t2t_option_given(&model->crop_pct) ||
+           t2t_option_given(&model->interpolation) || t2t_option_given(&model->mean) || t2t_option_given(&model->std) ||
+           t2t_option_given(&model->strict);
+}
+
 static enum t2t_status check_options(size_t operands, char **operand)
 {
     if (operands) return t2t_fail(T2T_BAD_USAGE, "\"%s\": an option is missing before it", operand[0]);
@@ -158,6 +167,8 @@ static enum t2t_status check_options(size_t operands, char **operand)
         return t2t_fail(T2T_BAD_USAGE, "--rows: the layer of --pictures has its own number of tokens");
     if (t2t_option_given(&settings.layer) && !settings.pictures)
         return t2t_fail(T2T_BAD_USAGE, "--layer needs --pictures");
+    if (!settings.pictures && model_option_given())
+        return t2t_fail(T2T_BAD_USAGE, "options of the model and of its pictures need --pictures");
     if (t2t_option_given(&settings.dim) && (settings.pictures || settings.glove))
         return t2t_fail(T2T_BAD_USAGE, "--dim: only synthetic clusters can have any");
     return t2t_report_check(&settings.report);
@@ -194,16 +205,28 @@ static enum t2t_status run(size_t operands, char **operand, int *signal)
     if (!status) status = read_wishes(&wishes, &study);
     if (!status) status = t2t_interrupt_arm();
     if (!status) status = open_input(&input);
+    if (!status) {
+        bool measured[T2T_MAX_LAYERS] = {false};
+        measured[input.layer] = true;
+        status = t2t_check_attention_settings(
+            &wishes.settings, wishes.methods.method, wishes.methods.count, measured, "the study is of another layer");
+    }
     if (!status)
         status = t2t_study_plan(&study, &wishes.methods, wishes.features, wishes.feature_count, &wishes.settings);
     if (!status) {
         t2t_tool_warn_load();
-        t2t_note("%s; %zu methods and sizes", input.description, study.count);
+        t2t_note(
+            "%s; %zu case%s of a method and its size", input.description, study.count, study.count == 1 ? "" : "s");
+        if (study.left_out == wishes.feature_count && wishes.feature_count && study.count == 1)
+            t2t_warn("exact alone is measured: every size of --features is larger than the %zu keys", input.shape.keys);
         t2t_interrupt_hold();
         status = t2t_study_run(&study, report_partial);
         *signal = study.signal;
     }
-    if (!status && study.count && study.cases[0].errors) status = t2t_report_write(&settings.report, &study);
+    if (!status && *signal)
+        report_partial(&study);
+    else if (!status)
+        status = t2t_report_write(&settings.report, &study);
     t2t_study_free(&study);
     t2t_input_free(&input);
     return status;

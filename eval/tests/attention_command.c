@@ -85,6 +85,12 @@ static void refusals(void **state)
     EXPECT_OF(ATTENTION("--features", "16,x"), 2, "--features \"16,x\"");
     EXPECT_OF(ATTENTION("--features", "17", "--rows", "64", "--attention", "scatterbrain"), 2, "an even number");
     EXPECT_OF(ATTENTION("--layer", "t2t.1"), 2, "--layer needs --pictures");
+    EXPECT_OF(ATTENTION("--features", "16,2,16"), 2, "16 is listed twice");
+    EXPECT_OF(ATTENTION("--attention", "performer", "--attn-opt", "reformer.rounds=3"), 2, "does not list reformer");
+    EXPECT_OF(
+        ATTENTION("--rows", "64", "--attn-opt", "kdeformer.block.0.bucket=8"), 2, "the study is of another layer");
+    EXPECT_OF(ATTENTION("--weights", shop.weights), 2, "need --pictures");
+    EXPECT_OF(ATTENTION("--img-size", "64"), 2, "need --pictures");
     EXPECT_OF(ATTENTION("--glove", "a", "--pictures", "b"), 2, "only one of them is meant");
     EXPECT_OF(ATTENTION("--attn-opt", "kdeformer.sampling=best"), 2, "expected multinomial, systematic, not \"best\"");
     EXPECT_OF(ATTENTION("-o", "x.png"), 2, "known are .json .csv .md .txt .svg");

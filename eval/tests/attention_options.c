@@ -152,7 +152,17 @@ static void kdeformer_draws_as_told(void **state)
     if (parse("--attention kdeformer --kde-error 0.05 --kde-samples 300", &runs)) fail_msg("%s", t2t_last_error());
     assert_true(runs.plan[0].layer[1].target_error == 0.05F);
     t2t_attention_runs_free(&runs);
-    refuse("--attention kdeformer --kde-error 0.05 --kde-preset published", "multinomial samples by value");
+    if (parse("--attention kdeformer,kdeformer:published --kde-error 0.05", &runs)) fail_msg("%s", t2t_last_error());
+    assert_true(runs.plan[0].layer[0].target_error > 0 && !(runs.plan[1].layer[0].target_error > 0));
+    t2t_attention_runs_free(&runs);
+    refuse("--attention kdeformer --kde-error 0.05 --kde-preset published", "no pilot that could foretell");
+    refuse("--attention kdeformer:published --kde-error 0.05", "no pilot that could foretell");
+    refuse("--attention kdeformer:published --kde-pilot 8", "has no pilot");
+    refuse("--attention performer --kde-preset published", "--kde-preset: --attention lists no kdeformer");
+    refuse("--attention performer --kde-error 0.1", "--kde-error: --attention lists no kdeformer");
+    refuse("--attention performer --kde-sampling systematic", "--kde-sampling: --attention lists no kdeformer");
+    refuse("--attention performer --kde-probability value", "--kde-probability: --attention lists no kdeformer");
+    refuse("--attention kdeformer,kdeformer:published --kde-preset published", "the same; list only one");
     refuse("--attention kdeformer --kde-pilot 6", "a multiple of its 4 sample groups");
     refuse("--attention kdeformer --kde-sample-groups 3", "1, 2 or 4 sample groups");
 }

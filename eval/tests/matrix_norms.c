@@ -90,6 +90,39 @@ static void of_random_matrices(void **state)
     free(a);
 }
 
+/* Matrices whose largest eigenvalue is known: close to others, equal to others, of every small size, and wide. */
+static void of_known_eigenvalues(void **state)
+{
+    (void)state;
+    enum { SIZE = 40 };
+    for (size_t size = 1; size <= SIZE; size++)
+        for (int kind = 0; kind < 3; kind++) {
+            /* Q D Q with Q = I - 2 u u^T / |u|^2; D: one largest value, two that differ by 1e-9, all equal */
+            double d[SIZE], u[SIZE], length = 0, matrix[SIZE * SIZE];
+            for (size_t i = 0; i < size; i++) {
+                d[i] = kind == 2 ? 3 : kind == 1 && i < 2 ? 3 - 1e-9 * (double)i : 3 / (1 + (double)i);
+                u[i] = sin(1 + (double)(i * i));
+                length += u[i] * u[i];
+            }
+            for (size_t i = 0; i < size; i++)
+                for (size_t j = 0; j < size; j++) {
+                    matrix[i * size + j] = 0;
+                    for (size_t k = 0; k < size; k++)
+                        matrix[i * size + j] +=
+                            ((i == k) - 2 * u[i] * u[k] / length) * d[k] * ((j == k) - 2 * u[j] * u[k] / length);
+                }
+            near(t2t_largest_eigenvalue(matrix, size), 3, 1e-14);
+        }
+    /* more columns than rows: the norms of the transposed */
+    float wide[3 * SIZE], tall[SIZE * 3];
+    t2t_random_normal((struct t2t_random_key){.seed = 5, .purpose = T2T_RANDOM_TEST}, 3 * SIZE, wide);
+    for (size_t i = 0; i < 3; i++)
+        for (size_t j = 0; j < SIZE; j++) tall[j * 3 + i] = wide[i * SIZE + j];
+    const struct matrix_norms a = norms_of(wide, NULL, 3, SIZE, SIZE), b = norms_of(tall, NULL, SIZE, 3, 3);
+    near(a.spectral, b.spectral, 1e-14);
+    near(a.frobenius, b.frobenius, 1e-14);
+}
+
 static void of_what_is_not_finite(void **state)
 {
     (void)state;
@@ -105,6 +138,7 @@ int main(void)
         cmocka_unit_test(of_nothing),
         cmocka_unit_test(of_rank_one_and_equal_values),
         cmocka_unit_test(of_random_matrices),
+        cmocka_unit_test(of_known_eigenvalues),
         cmocka_unit_test(of_what_is_not_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
