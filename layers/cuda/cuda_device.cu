@@ -156,7 +156,7 @@ Method *method_of(enum attention_kind kind)
     case ATTENTION_PERFORMER: return t2t_cuda_performer;
     case ATTENTION_REFORMER: return t2t_cuda_reformer;
     case ATTENTION_MEAN: return t2t_cuda_mean;
-    case ATTENTION_SCATTERBRAIN:
+    case ATTENTION_SCATTERBRAIN: return t2t_cuda_scatterbrain;
     case ATTENTION_KDE_THEORY:
     case ATTENTION_KINDS: break;
     }

@@ -54,6 +54,7 @@ void t2t_cuda_mean(struct layer_device *device, const struct attention_call *cal
 void t2t_cuda_kdeformer(struct layer_device *device, const struct attention_call *call, struct t2t_arena *arena);
 void t2t_cuda_performer(struct layer_device *device, const struct attention_call *call, struct t2t_arena *arena);
 void t2t_cuda_reformer(struct layer_device *device, const struct attention_call *call, struct t2t_arena *arena);
+void t2t_cuda_scatterbrain(struct layer_device *device, const struct attention_call *call, struct t2t_arena *arena);
 /* Token_performer's own. */
 size_t t2t_cuda_performer_scratch(
     struct layer_device *device, size_t tokens, size_t dim, size_t features, size_t batch);

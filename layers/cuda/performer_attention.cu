@@ -1,6 +1,7 @@
 /* Performer's FAVOR+ as two softmaxes (layers/methods.md), and Token_performer's own attention as it was trained. */
 #include "layers/cuda/attend.cuh"
 #include "layers/cuda/cuda_device.h"
+#include "layers/cuda/favor.h"
 #include "layers/cuda/unit_rows.h"
 
 namespace
@@ -10,25 +11,11 @@ constexpr int THREADS = 128;
 
 /* ---- FAVOR+ ---- */
 
-/* bias_j = -|y_j|^2 / 2 in base 2, y = sqrt(scale) k: a warp a key. */
-__global__ void __launch_bounds__(THREADS) key_biases(UnitRows k, int keys, int dim, float factor, float *bias)
-{
-    const int lane = static_cast<int>(threadIdx.x) % WARP, unit = static_cast<int>(blockIdx.y);
-    const int j = static_cast<int>(blockIdx.x) * (THREADS / WARP) + static_cast<int>(threadIdx.x) / WARP;
-    if (j >= keys) return;
-    const float *row = k.at(unit, j);
-    float squares = 0;
-    for (int c = lane; c < dim; c += WARP) squares += row[c] * row[c];
-    squares = sum_over<WARP>(squares);
-    if (lane == 0)
-        bias[static_cast<size_t>(unit) * static_cast<size_t>(keys) + static_cast<size_t>(j)] = factor * squares;
-}
-
-/* One of the two: rows attend to rows that have a bias. */
+/* Queries attend to features, whose log-sums are biases. */
 struct Biased {
     UnitRows q, k, v;
     const float *bias; /* [units, key_count] */
-    float *out, *sum;  /* out rows as below; sum [units, queries] or NULL */
+    float *out;
     size_t out_image, out_head, out_row;
     int heads, queries, key_count, head_dim, value_dim;
     float scale;
@@ -56,12 +43,7 @@ struct Biased {
         out[static_cast<size_t>(tile.unit / heads) * out_image + static_cast<size_t>(tile.unit % heads) * out_head +
             static_cast<size_t>(tile.first + row) * out_row + static_cast<size_t>(column)] = value;
     }
-    __device__ void store_sum(const Tile &tile, int row, float log2_of_sum) const
-    {
-        if (!sum) return;
-        sum[static_cast<size_t>(tile.unit) * static_cast<size_t>(queries) + static_cast<size_t>(tile.first + row)] =
-            log2_of_sum;
-    }
+    __device__ void store_sum(const Tile &, int, float) const {}
 };
 
 /* ---- Token_performer ---- */
@@ -143,26 +125,16 @@ void t2t_cuda_performer(struct layer_device *device, const struct attention_call
     float *log_sum = static_cast<float *>(t2t_arena_take(arena, units * features, sizeof *log_sum));
     float *mean = static_cast<float *>(t2t_arena_take(arena, units * features * shape->value_dim, sizeof *mean));
     if (!arena->memory) return;
-    const UnitRows rows_of_w = buffer_rows(w, features, shape->head_dim, true);
-    const float root = sqrtf(shape->scale);
-    t2t_cuda_check(device,
-        launch(key_biases, dim3(blocks_of_warps(shape->keys), static_cast<unsigned>(units)), dim3(THREADS), 0,
-            device->stream, key_rows(call), static_cast<int>(shape->keys), static_cast<int>(shape->head_dim),
-            -shape->scale / 2 * LOG2_E, bias),
-        "performer");
-    /* features attend to keys: mean of v and log-sum of each feature */
-    const Biased to_keys = {rows_of_w, key_rows(call), value_rows(call), bias, mean, log_sum,
-        features * shape->value_dim, 0, shape->value_dim, 1, static_cast<int>(features), static_cast<int>(shape->keys),
-        static_cast<int>(shape->head_dim), static_cast<int>(shape->value_dim), root * LOG2_E};
-    t2t_cuda_check(
-        device, run_attend(to_keys, tiles_of(features), units, shape->value_dim, device->stream), "performer");
-    /* queries attend to features */
-    const Biased to_features = {query_rows(call), rows_of_w, buffer_rows(mean, features, shape->value_dim, true),
-        log_sum, call->out, nullptr, shape->queries * call->out_stride, shape->value_dim, call->out_stride,
-        static_cast<int>(shape->heads), static_cast<int>(shape->queries), static_cast<int>(features),
-        static_cast<int>(shape->head_dim), static_cast<int>(shape->value_dim), root * LOG2_E};
-    t2t_cuda_check(device, run_attend(to_features, tiles_of(shape->queries), units, shape->value_dim, device->stream),
-        "performer");
+    const KeyRuns all = {1, 0, static_cast<int>(shape->keys), true};
+    const Biased to_features = {query_rows(call), buffer_rows(w, features, shape->head_dim, true),
+        buffer_rows(mean, features, shape->value_dim, true), log_sum, call->out, shape->queries * call->out_stride,
+        shape->value_dim, call->out_stride, static_cast<int>(shape->heads), static_cast<int>(shape->queries),
+        static_cast<int>(features), static_cast<int>(shape->head_dim), static_cast<int>(shape->value_dim),
+        sqrtf(shape->scale) * LOG2_E};
+    cudaError_t error = t2t_cuda_key_biases(call, bias, device->stream);
+    if (!error) error = t2t_cuda_feature_sums(call, w, bias, all, mean, log_sum, device->stream);
+    if (!error) error = run_attend(to_features, tiles_of(shape->queries), units, shape->value_dim, device->stream);
+    t2t_cuda_check(device, error, "performer");
 }
 
 size_t t2t_cuda_performer_scratch(struct layer_device *, size_t tokens, size_t dim, size_t features, size_t batch)

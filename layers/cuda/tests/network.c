@@ -104,6 +104,7 @@ static void every_method_equals_the_cpu(void **state)
     struct t2t_model *model = model_of(T2T_TOKENS_TRANSFORMER);
     const struct attention_config configs[] = {{.kind = ATTENTION_EXACT}, {.kind = ATTENTION_MEAN},
         {.kind = ATTENTION_PERFORMER, .features = 20}, {.kind = ATTENTION_REFORMER, .bucket = 9, .rounds = 2},
+        {.kind = ATTENTION_SCATTERBRAIN, .window = 7, .features = 12},
         {.kind = ATTENTION_KDEFORMER,
             .projections = 4,
             .bucket = 8,
@@ -199,16 +200,15 @@ static void what_it_cannot_run_is_refused(void **state)
 {
     (void)state;
     struct t2t_model *model = model_of(T2T_TOKENS_TRANSFORMER);
-    const struct attention_config configs[] = {{.kind = ATTENTION_SCATTERBRAIN, .window = 3, .features = 4},
-        {.kind = ATTENTION_KDE_THEORY, .projections = 3, .bucket = 4, .samples = 4},
-        {.kind = ATTENTION_KDEFORMER,
-            .projections = 4,
-            .bucket = 8,
-            .samples = 6,
-            .sampling = KDE_SYSTEMATIC,
-            .probability = KDE_PILOT,
-            .pilot = 8,
-            .target_error = 0.1F}};
+    const struct attention_config configs[] = {
+        {.kind = ATTENTION_KDE_THEORY, .projections = 3, .bucket = 4, .samples = 4}, {.kind = ATTENTION_KDEFORMER,
+                                                                                         .projections = 4,
+                                                                                         .bucket = 8,
+                                                                                         .samples = 6,
+                                                                                         .sampling = KDE_SYSTEMATIC,
+                                                                                         .probability = KDE_PILOT,
+                                                                                         .pilot = 8,
+                                                                                         .target_error = 0.1F}};
     for (size_t i = 0; i < sizeof configs / sizeof *configs; i++) {
         const struct t2t_plan plan = plan_of(model, configs[i], 0, 1);
         const struct t2t_session_options options = {.batch = 1, .ops = t2t_cuda_ops(), .plans = &plan, .plan_count = 1};

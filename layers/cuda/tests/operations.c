@@ -337,6 +337,11 @@ static const struct attention_case attentions[] = {
     {{1, 90, 90, 8, 12, 0.3F}, {.kind = ATTENTION_REFORMER, .bucket = 70, .rounds = 3},
         1}, /* padding, two tiles a chunk */
     {{1, 33, 33, 8, 8, 0.3F}, {.kind = ATTENTION_REFORMER, .bucket = 1, .rounds = 1}, 1},
+    {{2, 201, 201, 64, 64, 0.125F}, {.kind = ATTENTION_SCATTERBRAIN, .window = 17, .features = 24}, 2},
+    {{1, 90, 250, 7, 3, 0.4F}, {.kind = ATTENTION_SCATTERBRAIN, .window = 1, .features = 70},
+        1}, /* two feature tiles */
+    {{1, 250, 60, 12, 70, 0.3F}, {.kind = ATTENTION_SCATTERBRAIN, .window = 8, .features = 6}, 1},  /* empty windows */
+    {{1, 70, 70, 12, 12, 0.3F}, {.kind = ATTENTION_SCATTERBRAIN, .window = 500, .features = 4}, 1}, /* exact */
     {{1, 300, 300, 32, 32, 0.2F}, KDE(32, 40, KDE_MULTINOMIAL, KDE_VALUE, 1), 1},
     {{2, 130, 130, 12, 20, 0.3F}, KDE(16, 25, KDE_SYSTEMATIC, KDE_PILOT, 4), 2},
     {{1, 130, 70, 12, 20, 0.3F}, KDE(16, 25, KDE_MULTINOMIAL, KDE_PILOT, 2), 1},
