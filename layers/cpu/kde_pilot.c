@@ -69,6 +69,30 @@ static void add_pilot_outputs(const struct kde *kde, const struct kde_unit *memo
             memory->pilot_size[lane % kde->groups] += (double)out[lane][c] * (double)out[lane][c];
 }
 
+/* Distances whose squares leave the range of float32 come in units of a power of two near the largest difference:
+ * probabilities know only their ratios, and the sizes of the pilots' outputs follow. */
+static void measure_in_own_units(
+    const struct kde *kde, const struct kde_unit *memory, const struct head_view *head, const float *mean)
+{
+    const size_t keys = kde->call->shape.keys, dim = kde->call->shape.value_dim, stride = kde->call->v_stride;
+    float farthest = 0, largest = 0;
+    for (size_t j = 0; j < keys; j++) farthest = memory->distance[j] > farthest ? memory->distance[j] : farthest;
+    if (farthest > 0x1p-40F && farthest < 0x1p40F) return;
+    for (size_t j = 0; j < keys; j++)
+        for (size_t c = 0; c < dim; c++) largest = fmaxf(largest, fabsf(head->v[j * stride + c] - mean[c]));
+    if (!(largest > 0) || !isfinite(largest)) return;
+    const double unit = ldexp(1, ilogb((double)largest));
+    for (size_t j = 0; j < keys; j++) {
+        double squares = 0;
+        for (size_t c = 0; c < dim; c++) {
+            const double difference = (double)(head->v[j * stride + c] - mean[c]) / unit;
+            squares += difference * difference;
+        }
+        memory->distance[j] = (float)sqrt(squares);
+    }
+    for (size_t group = 0; group < kde->groups; group++) memory->pilot_size[group] /= unit * unit;
+}
+
 void t2t_kde_pilot(const struct kde *kde, const struct kde_unit *memory, const struct query_tile *tile, size_t unit)
 {
     const struct attention_call *call = kde->call;
@@ -96,6 +120,7 @@ void t2t_kde_pilot(const struct kde *kde, const struct kde_unit *memory, const s
     float *mean = (float *)(memory->vectors + 2 * (call->shape.value_dim + 1));
     mean_value(kde, memory, head.v, mean);
     kernels->row_distances(head.v, call->v_stride, call->shape.keys, call->shape.value_dim, mean, memory->distance);
+    measure_in_own_units(kde, memory, &head, mean);
 }
 
 void t2t_kde_squares(const struct kde *kde, const struct kde_unit *memory, size_t group, float *squares)

@@ -166,6 +166,47 @@ static void extreme_scores_stay_right(void **state)
     free_problem(&problem);
 }
 
+/* A pilot's samples do not depend on the unit of v, also where squares of v leave the range of float32: other samples
+ * would give another output altogether. */
+static void unit_of_values_leaves_samples(void **state)
+{
+    (void)state;
+    enum { ROWS = 150, DIM = 16, COUNT = ROWS * DIM };
+    static const float factors[] = {1e20F, 1e-25F, 1e10F};
+    static float plain[COUNT], scaled[COUNT], v[COUNT];
+    struct problem problem = make_problem(ROWS, ROWS, DIM, DIM, 2, 6);
+    memcpy(v, problem.v, sizeof v);
+    for (size_t set = 0; t2t_kernel_sets[set]; set++) {
+        if (!t2t_kernel_sets[set]->supported()) continue;
+        for (unsigned way = 0; way < 4; way++) {
+            const struct attention_config config = {.kind = ATTENTION_KDEFORMER,
+                .projections = 4,
+                .bucket = 16,
+                .samples = 30,
+                .sampling = KDE_SYSTEMATIC,
+                .probability = way % 2 ? KDE_COLUMN_NORM : KDE_PILOT,
+                .pilot = 8,
+                .sample_groups = 4,
+                .target_error = way / 2 ? 0.3F : 0};
+            memcpy(problem.v, v, sizeof v);
+            run_engine(t2t_kernel_sets[set], 1, &problem, &config, 1, plain);
+            for (size_t f = 0; f < sizeof factors / sizeof *factors; f++) {
+                double error = 0, size = 0;
+                for (size_t i = 0; i < COUNT; i++) problem.v[i] = v[i] * factors[f];
+                run_engine(t2t_kernel_sets[set], 1, &problem, &config, 1, scaled);
+                for (size_t i = 0; i < COUNT; i++) {
+                    error += pow((double)scaled[i] / (double)factors[f] - (double)plain[i], 2);
+                    size += pow((double)plain[i], 2);
+                }
+                if (!(sqrt(error / size) <= 1e-5))
+                    fail_msg("%s kernels, way %u, v times %g: off by %.1e", t2t_kernel_sets[set]->name, way,
+                        (double)factors[f], sqrt(error / size));
+            }
+        }
+    }
+    free_problem(&problem);
+}
+
 /* With every query a pilot the prediction is of all queries, and met; a pilot of a quarter, whose probabilities fit its own
  * queries best, foretells a little too little. A target that nothing but all keys meets gives exact attention. */
 static void target_error_is_met(void **state)
@@ -233,6 +274,7 @@ int main(void)
         cmocka_unit_test(mean_output_approaches_exact),
         cmocka_unit_test(all_keys_sampled_is_exact),
         cmocka_unit_test(extreme_scores_stay_right),
+        cmocka_unit_test(unit_of_values_leaves_samples),
         cmocka_unit_test(target_error_is_met),
         cmocka_unit_test(no_trace_of_batch_and_threads),
     };
