@@ -4,11 +4,12 @@
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_DIM = 4096, LINE_BYTES = 1 << 18 };
+enum { LEAST_DIM = 2, MOST_DIM = 4096, LINE_BYTES = 1 << 18 };
 
 /* A file of word vectors while it is read. */
 struct reader {
@@ -25,8 +26,8 @@ static enum t2t_status next_line(struct reader *reader, size_t rows)
     if (!fgets(reader->line, LINE_BYTES, reader->file)) {
         if (ferror(reader->file))
             return t2t_fail(T2T_BAD_DATA, "%s: cannot be read: %s", reader->path, strerror(errno));
-        return t2t_fail(T2T_BAD_DATA, "%s: has %zu lines, %zu word vectors are needed; --rows takes fewer",
-            reader->path, reader->number, rows);
+        return t2t_fail(T2T_BAD_DATA, "%s: ends after %zu line%s, %zu word vectors are needed; --rows takes fewer",
+            reader->path, reader->number, reader->number == 1 ? "" : "s", rows);
     }
     reader->number++;
     size_t length = strlen(reader->line);
@@ -57,8 +58,8 @@ static enum t2t_status read_numbers(const struct reader *reader, float *vector)
 {
     char *rest = numbers_of(reader->line, reader->dim);
     if (!rest)
-        return t2t_fail(T2T_BAD_DATA, "%s: line %zu has %zu numbers, the first line has %zu", reader->path,
-            reader->number, count_spaces(reader->line), reader->dim);
+        return t2t_fail(T2T_BAD_DATA, "%s: line %zu has %zu number%s, the first vector has %zu", reader->path,
+            reader->number, count_spaces(reader->line), count_spaces(reader->line) == 1 ? "" : "s", reader->dim);
     for (size_t i = 0; i < reader->dim; i++) {
         const char *field = strsep(&rest, " ");
         char *end;
@@ -70,14 +71,25 @@ static enum t2t_status read_numbers(const struct reader *reader, float *vector)
     return T2T_OK;
 }
 
+/* Files of word2vec begin with how many vectors there are and how long they are: two whole numbers alone. No vector has
+ * as few numbers as one, so that this line means nothing else. */
+static bool is_header(const char *line)
+{
+    const size_t count = strspn(line, "0123456789");
+    if (!count || line[count] != ' ') return false;
+    const char *length = line + count + 1;
+    return *length && !length[strspn(length, "0123456789")];
+}
+
 static enum t2t_status read_vectors(struct reader *reader, size_t rows, float **vectors)
 {
     enum t2t_status status = next_line(reader, rows);
+    if (!status && is_header(reader->line)) status = next_line(reader, rows);
     if (status) return status;
     reader->dim = count_spaces(reader->line);
-    if (reader->dim < 1 || reader->dim > MOST_DIM)
-        return t2t_fail(T2T_BAD_DATA, "%s: line 1 has a word and %zu numbers, expected 1 to %d", reader->path,
-            reader->dim, MOST_DIM);
+    if (reader->dim < LEAST_DIM || reader->dim > MOST_DIM)
+        return t2t_fail(T2T_BAD_DATA, "%s: line %zu has a word and %zu number%s, expected %d to %d", reader->path,
+            reader->number, reader->dim, reader->dim == 1 ? "" : "s", LEAST_DIM, MOST_DIM);
     *vectors = malloc(rows * reader->dim * sizeof **vectors);
     if (!*vectors) return t2t_fail_memory("word vectors", rows * reader->dim * sizeof **vectors);
     for (size_t row = 0; row < rows && !status; row++) {

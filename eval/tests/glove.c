@@ -71,16 +71,24 @@ static void good_files(void **state)
     reads(", 0.5 1 2\n. . -1 -2 -3\n", 2, 3, three);     /* a word with a space, as in the 840B file */
     reads(", 0.5 1 2\n -1 -2 -3\n", 2, 3, three);        /* an empty word */
     reads(", 0.5 1 2\n1 2 3 -1 -2 -3\n", 2, 3, three);   /* a word of numbers */
+    reads("2 3\n, 0.5 1 2\nof -1 -2 -3\n", 2, 3, three); /* a header of word2vec */
+    reads("2 3\r\n, 0.5 1 2\r\nof -1 -2 -3\r\n", 2, 3, three);
+    reads("7 0.5 1 2\nof -1 -2 -3\n", 2, 3, three); /* none: a word that is a number */
     reads("\xc2\x85 0.5 1 2\n\xff\xfe -1 -2 -3\n", 2, 3, three);
 }
 
 static void bad_files(void **state)
 {
     (void)state;
-    refuses_text("", 1, "has 0 lines, 1 word vectors are needed; --rows takes fewer");
-    refuses_text("the 1 2\n", 2, "has 1 lines, 2 word vectors are needed");
-    refuses_text("the\n", 1, "line 1 has a word and 0 numbers");
-    refuses_text("the 1 2\nof 1\n", 2, "line 2 has 1 numbers, the first line has 2");
+    refuses_text("", 1, "ends after 0 lines, 1 word vectors are needed; --rows takes fewer");
+    refuses_text("the 1 2\n", 2, "ends after 1 line, 2 word vectors are needed");
+    refuses_text("the\n", 1, "line 1 has a word and 0 numbers, expected 2 to 4096");
+    refuses_text("the 1 2\nof 1\n", 2, "line 2 has 1 number, the first vector has 2");
+    refuses_text("the 1\nof 2\n", 2, "line 1 has a word and 1 number, expected 2 to 4096");
+    refuses_text("2 1\nthe 1\nof 2\n", 2, "line 2 has a word and 1 number, expected 2 to 4096");
+    refuses_text("2 2\n", 1, "ends after 1 line, 1 word vectors are needed");
+    refuses_text("the 1 2\n3 2\n", 2, "line 2 has 1 number"); /* a header is the first line alone */
+    refuses_text("2 2.0\nthe 1 2\n", 1, "line 1 has a word and 1 number");
     refuses_text("the 1 2\n\n", 2, "line 2 has 0 numbers");
     refuses_text("the 1 2\nof 1 x\n", 2, "line 2, number 2 is \"x\"");
     refuses_text("the 1 2\nof 1.5.2 2\n", 2, "line 2, number 1 is \"1.5.2\"");
