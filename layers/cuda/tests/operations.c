@@ -341,6 +341,7 @@ static const struct attention_case attentions[] = {
     {{1, 90, 250, 7, 3, 0.4F}, {.kind = ATTENTION_SCATTERBRAIN, .window = 1, .features = 70},
         1}, /* two feature tiles */
     {{1, 250, 60, 12, 70, 0.3F}, {.kind = ATTENTION_SCATTERBRAIN, .window = 8, .features = 6}, 1},  /* empty windows */
+    {{1, 70, 130, 12, 5, 30}, {.kind = ATTENTION_SCATTERBRAIN, .window = 3, .features = 2}, 1},     /* the floor */
     {{1, 70, 70, 12, 12, 0.3F}, {.kind = ATTENTION_SCATTERBRAIN, .window = 500, .features = 4}, 1}, /* exact */
     {{1, 300, 300, 32, 32, 0.2F}, KDE(32, 40, KDE_MULTINOMIAL, KDE_VALUE, 1), 1},
     {{2, 130, 130, 12, 20, 0.3F}, KDE(16, 25, KDE_SYSTEMATIC, KDE_PILOT, 4), 2},
