@@ -29,4 +29,4 @@ if [ ! -e "$pictures/complete" ]; then
     build/eval/t2tvit-draw --out "$pictures" --count "$count" --seed 1000
     : >"$pictures/complete"
 fi
-exec build/eval/t2tvit-eval --val-dir "$pictures" --weights weights/demo/demo.safetensors --attention exact,kdeformer,mean
+exec build/eval/t2tvit-eval --val-dir "$pictures" --weights weights/demo/demo.safetensors --attention exact,kdeformer,kdeformer:published,mean

@@ -189,7 +189,7 @@ static bool print_report(const struct report *report, FILE *out, bool markdown)
 {
     const struct evaluation *evaluation = report->evaluation;
     const char *reference = evaluation->runs->run[evaluation->runs->reference].name;
-    struct table table = {.columns = evaluation->labelled ? 11 : 7};
+    struct table table = {.columns = evaluation->labelled ? 12 : 8};
     heading(&table, evaluation->labelled, reference);
     for (size_t run = 0; run < evaluation->runs->count;) {
         const struct seed_summary summary = t2t_summarise_seeds(evaluation, run);

@@ -46,6 +46,7 @@ static void formats_say_the_same(void **state)
         in_shop("r.json"), "-o", in_shop("r.md"), "-o", in_shop("r.txt"), "-o", in_shop("r.csv"));
     command_expect(&result, 0, "model,img_size,top1,top1_err,top5,top5_err,param_count,crop_pct,interpolation,");
     char *csv = file_text(in_shop("r.csv")), *json = file_text(in_shop("r.json")), *table = file_text(in_shop("r.txt"));
+    assert_non_null(strstr(table, "GMAC  layer 1 MMAC\n")); /* every column in one row */
     char *markdown = file_text(in_shop("r.md"));
     assert_string_equal(csv, result.out);
     assert_int_equal(lines_in(csv), 3);

@@ -4,8 +4,9 @@
     python vit/tests/compare_frameworks.py --bench build/vit/bench_forward [--batch 8] [--threads 2] [--rounds 15]
 
 Needs PyTorch, NumPy and safetensors; ONNX Runtime (with onnx) and OpenVINO take part where they are installed. All get
-the same random weights and pictures, float32, the same number of threads; PyTorch uses scaled_dot_product_attention. A
-round is one forward of each in turn; the table shows the median of each and of the rounds' own ratios.
+the same random weights and pictures, float32, the same number of threads; PyTorch uses scaled_dot_product_attention.
+With --bfloat16 this network, PyTorch (autocast) and OpenVINO (its hint) also run in bfloat16. A round is one forward of
+each in turn; the table shows the median of each and of the rounds' own ratios.
 """
 
 import argparse
@@ -29,12 +30,13 @@ network.EMBED_DIM, network.DEPTH, network.NUM_HEADS, network.MLP_RATIO = 384, 14
 
 
 class Ours:
-    def __init__(self, name, bench, weights, batch, threads, method):
-        self.name = name
+    def __init__(self, options, weights, method, dtype="float32"):
+        self.name = f"t2tvit {method}" + ("" if dtype == "float32" else f" {dtype}")
         self.logits = tempfile.NamedTemporaryFile()
-        arguments = [bench, weights, str(batch), str(threads), method, self.logits.name]
+        sizes = [str(options.batch), str(options.threads)]
+        arguments = [options.bench, weights, *sizes, method, self.logits.name, dtype]
         self.process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        print(f"{name}: {self.process.stdout.readline().strip()}")
+        print(f"{self.name}: {self.process.stdout.readline().strip()}")
 
     def run(self):
         self.process.stdin.write("go\n")
@@ -87,8 +89,15 @@ def philox_normal(count):
     return out.ravel()[:count].astype(np.float32)
 
 
-def other_frameworks(model, images, threads, folder):
+def other_frameworks(model, images, threads, folder, bfloat16):
     contenders = []
+
+    def autocast():
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return model(images).float()
+
+    if bfloat16:
+        contenders.append(Timed(f"PyTorch {torch.__version__.split('+')[0]} bfloat16", autocast))
     path = os.path.join(folder, "model.onnx")
     try:
         import onnxruntime
@@ -106,9 +115,11 @@ def other_frameworks(model, images, threads, folder):
 
         core = openvino.Core()
         converted = core.read_model(path) if os.path.exists(path) else openvino.convert_model(model, example_input=images)
-        config = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-        compiled = core.compile_model(converted, "CPU", config)
-        contenders.append(Timed(f"OpenVINO {openvino.__version__[:8]}", lambda: compiled(images.numpy())[0]))
+        for hint, suffix in (("f32", ""), ("bf16", " bfloat16"))[: 2 if bfloat16 else 1]:
+            config = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+            compiled = core.compile_model(converted, "CPU", config)
+            name = f"OpenVINO {openvino.__version__[:8]}{suffix}"
+            contenders.append(Timed(name, lambda compiled=compiled: compiled(images.numpy())[0]))
     except ImportError:
         print("OpenVINO is not installed")
     return contenders
@@ -120,6 +131,7 @@ def main():
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--bfloat16", action="store_true")
     options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
@@ -129,33 +141,35 @@ def main():
         weights = os.path.join(folder, "weights.safetensors")
         state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
         save_file(state, weights, {"model": "t2t_vit_t_14"})
-        contenders = [
-            Ours("t2tvit exact", options.bench, weights, options.batch, options.threads, "exact"),
-            Ours("t2tvit kdeformer", options.bench, weights, options.batch, options.threads, "kdeformer"),
-            Timed(f"PyTorch {torch.__version__.split('+')[0]}", lambda: model(images)),
-        ] + other_frameworks(model, images, options.threads, folder)
+        contenders = [Ours(options, weights, "exact"), Ours(options, weights, "kdeformer")]
+        if options.bfloat16:
+            contenders += [Ours(options, weights, method, "bfloat16") for method in ("exact", "kdeformer")]
+        contenders.append(Timed(f"PyTorch {torch.__version__.split('+')[0]}", lambda: model(images)))
+        contenders += other_frameworks(model, images, options.threads, folder, options.bfloat16)
         for contender in contenders:
             contender.run()
             contender.run()
         wanted = model(images).numpy().ravel()
         for contender in contenders:
-            if contender.name != "t2tvit kdeformer":
+            if "kdeformer" not in contender.name:
                 error = np.abs(contender.answer() - wanted).max() / wanted.std()
                 print(f"{contender.name}: largest difference from PyTorch {error:.1e} standard deviations")
-                if error > 1e-3:
+                if not error < (0.1 if contender.name.endswith("bfloat16") else 1e-3):
                     sys.exit("the contenders compute different things")
         times = {contender.name: [] for contender in contenders}
         for _ in range(options.rounds):
             for contender in contenders:
                 times[contender.name].append(contender.run())
-    base = times["t2tvit exact"]
-    print(f"t2t_vit_t_14, 224 px, batch {options.batch}, {options.threads} threads, {options.rounds} rounds, float32")
-    print(f"{'':24}{'ms a forward':>14}{'quartiles':>20}{'pictures/s':>12}{'time / t2tvit exact':>22}")
+    print(f"t2t_vit_t_14, 224 px, batch {options.batch}, {options.threads} threads, {options.rounds} rounds")
+    bases = [name for name in times if name.startswith("t2tvit exact")]
+    heads = "".join(f"{'time / ' + name:>30}" for name in bases)
+    print(f"{'':28}{'ms a forward':>14}{'quartiles':>20}{'pictures/s':>12}{heads}")
     for name, ms in times.items():
         low, _, high = statistics.quantiles(ms, n=4)
-        ratio = statistics.median(a / b for a, b in zip(ms, base))
+        ratios = (statistics.median(a / b for a, b in zip(ms, times[base])) for base in bases)
+        tail = "".join(f"{ratio:30.2f}" for ratio in ratios)
         median = statistics.median(ms)
-        print(f"{name:24}{median:14.1f}{f'{low:.1f} - {high:.1f}':>20}{1e3 * options.batch / median:12.2f}{ratio:22.2f}")
+        print(f"{name:28}{median:14.1f}{f'{low:.1f} - {high:.1f}':>20}{1e3 * options.batch / median:12.2f}{tail}")
 
 
 if __name__ == "__main__":
