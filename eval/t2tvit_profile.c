@@ -8,6 +8,7 @@
 #include "eval/model_options.h"
 #include "eval/option_lists.h"
 #include "eval/picture_list.h"
+#include "eval/predict.h"
 #include "eval/profile_report.h"
 #include "eval/progress.h"
 #include "eval/tool.h"
@@ -20,7 +21,7 @@ static struct {
     struct attention_options attention;
     struct report_request report;
     bool random_weights;
-    const char *val_dir, *batches;
+    const char *val_dir, *batches, *predict;
     double warmup, min_time;
     size_t min_runs;
     int detail;
@@ -50,6 +51,9 @@ static const struct option_row rows[] = {
         &settings.warmup, 0, 3600},
     {OPTION_SECONDS, 0, "min-time", "TIME", "rounds go on for at least so long (3s) ...", &settings.min_time, 0, 86400},
     {OPTION_NUMBER, 0, "min-runs", "N", "... and so many (10)", &settings.min_runs, 1, 10000},
+    {OPTION_TEXT, 0, "predict", "GPU",
+        "measure nothing: what the attentions should take at best on a GPU\n(h100), by a roofline", &settings.predict,
+        0, 0},
     {.type = OPTION_SECTION, .help = "Results:"},
     {OPTION_CHOICE, 0, "detail", "step|attention|layer", "rows of a table: with steps of kdeformer (step), without",
         &settings.detail, 0, 0},
@@ -67,6 +71,7 @@ static const struct tool tool = {
               "Examples:\n"
               "  t2tvit-profile --attention exact,kdeformer --val-dir pictures\n"
               "  t2tvit-profile --random-weights --model t2t_vit_t_24 --attention exact,kdeformer,performer\n"
+              "  t2tvit-profile --random-weights --model t2t_vit_t_14 --predict h100\n"
               "  t2tvit-profile --attention exact,kdeformer --sweep samples=24,98,392 --batch-size 8 -o profile.json\n"
               "\n"
               "Exit status: 0 done, 2 usage, 3 pictures, 4 weights or model, 5 out of memory or no such processor,\n"
@@ -172,6 +177,28 @@ static enum t2t_status profile(
     return status;
 }
 
+/* Without any forward: what the plans' sizes say. */
+static enum t2t_status predict(const struct t2t_model *model, const size_t *batches, size_t count)
+{
+    struct attention_runs runs;
+    enum t2t_status status = t2t_attention_runs(&runs, &settings.attention, model);
+    if (status) return status;
+    status = t2t_predict_print(t2t_gpu_named(settings.predict), model, &runs, batches, count, stdout);
+    t2t_attention_runs_free(&runs);
+    return status;
+}
+
+static enum t2t_status check_predict(void)
+{
+    if (!settings.predict) return T2T_OK;
+    if (!t2t_gpu_named(settings.predict))
+        return t2t_fail(T2T_BAD_USAGE, "--predict \"%s\": the only GPU known is h100", settings.predict);
+    if (settings.val_dir) return t2t_fail(T2T_BAD_USAGE, "--predict and --val-dir: a prediction sees no pictures");
+    if (settings.report.outputs.count || t2t_option_given(&settings.report.format))
+        return t2t_fail(T2T_BAD_USAGE, "--predict: a prediction is text on standard output alone");
+    return T2T_OK;
+}
+
 static enum t2t_status run(size_t operands, char **operand, int *signal)
 {
     size_t batches[MOST_BATCHES], count;
@@ -180,10 +207,14 @@ static enum t2t_status run(size_t operands, char **operand, int *signal)
     if (operands) return t2t_fail(T2T_BAD_USAGE, "\"%s\": an option is missing before it", operand[0]);
     enum t2t_status status =
         t2t_read_numbers("batch-size", settings.batches, 1, LARGEST_BATCH, MOST_BATCHES, batches, &count);
+    if (!status) status = check_predict();
     if (!status) status = t2t_report_check(&settings.report);
     if (!status) status = t2t_interrupt_arm();
     if (!status) status = open_model(&model, &weights);
-    if (!status) status = profile(model, weights, batches, count, signal);
+    if (!status && settings.predict)
+        status = predict(model, batches, count);
+    else if (!status)
+        status = profile(model, weights, batches, count, signal);
     t2t_model_free(model);
     free(weights);
     return status;

@@ -85,22 +85,28 @@ __global__ void __launch_bounds__(THREADS)
 {
     const size_t feature = blockIdx.x, unit = blockIdx.y;
     for (int c = static_cast<int>(threadIdx.x); c <= value_dim; c += THREADS) {
-        double weight = -INFINITY, value = 0;
+        float top = -INFINITY; /* of the runs' log-sums so far: sums are relative to it */
+        double sum = 0, value = 0;
         for (int i = 0; i < runs; i++) {
             const size_t run = static_cast<size_t>(backward ? runs - 1 - i : i);
             const size_t at = (unit * static_cast<size_t>(runs) + run) * static_cast<size_t>(features) + feature;
             float *own = mean + at * static_cast<size_t>(value_dim) + static_cast<size_t>(c);
-            const double added = static_cast<double>(run_sum[at]);
+            const float added = run_sum[at];
             if (!(added == -INFINITY)) {
-                const double top = weight > added ? weight : added;
-                const double both = top + log2(exp2(weight - top) + exp2(added - top));
-                if (c < value_dim) value = value * exp2(weight - both) + static_cast<double>(*own) * exp2(added - both);
-                weight = both;
+                if (!(added <= top)) {
+                    const double shrink = static_cast<double>(exp2f(top - added));
+                    sum *= shrink;
+                    value *= shrink;
+                    top = added;
+                }
+                const double weight = static_cast<double>(exp2f(added - top));
+                sum += weight;
+                if (c < value_dim) value += weight * static_cast<double>(*own);
             }
             if (c < value_dim)
-                *own = static_cast<float>(value);
+                *own = sum > 0 ? static_cast<float>(value) / static_cast<float>(sum) : 0;
             else
-                log_sum[at] = static_cast<float>(weight);
+                log_sum[at] = top + log2f(static_cast<float>(sum));
         }
     }
 }
