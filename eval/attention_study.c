@@ -199,9 +199,21 @@ static void attend(struct bench *bench, const struct study_case *at, uint64_t se
     *seconds += end - begin;
 }
 
+/* Norms of large heads take seconds: an interrupt need not wait for them. */
+static enum t2t_status norms_of_head(
+    struct bench *bench, const float *out, const float *exact, struct matrix_norms *norms)
+{
+    const struct attention_shape *shape = &bench->study->input->shape;
+    t2t_interrupt_allow(report_interrupted, bench);
+    const enum t2t_status status =
+        t2t_norms_of_difference(out, exact, shape->queries, shape->value_dim, shape->heads * shape->value_dim, norms);
+    t2t_interrupt_hold();
+    return status;
+}
+
 /* Adds a unit's errors, a share of their mean over units and heads. */
 static enum t2t_status add_error(
-    const struct bench *bench, const struct study_case *at, size_t unit, struct matrix_norms *error)
+    struct bench *bench, const struct study_case *at, size_t unit, struct matrix_norms *error)
 {
     const struct attention_shape *shape = &bench->study->input->shape;
     const size_t width = shape->heads * shape->value_dim;
@@ -210,9 +222,8 @@ static enum t2t_status add_error(
     for (size_t head = 0; head < shape->heads; head++) {
         struct matrix_norms of;
         const size_t column = head * shape->value_dim;
-        const enum t2t_status status =
-            t2t_norms_of_difference(bench->out + column, exact + column, shape->queries, shape->value_dim, width, &of);
-        if (status) return status;
+        const enum t2t_status status = norms_of_head(bench, bench->out + column, exact + column, &of);
+        if (status || t2t_interrupted()) return status;
         const struct matrix_norms *whole = &bench->norms[unit * shape->heads + head];
         error->spectral += share * of.spectral / whole->spectral;
         error->frobenius += share * of.frobenius / whole->frobenius;
@@ -231,10 +242,8 @@ static enum t2t_status run_case(struct bench *bench, struct study_case *at, size
     for (size_t unit = 0; unit < study->input->units; unit++) {
         attend(bench, at, study->seed[round % study->seeds], unit, bench->out, &draw_seconds, &seconds);
         if (t2t_interrupted()) return T2T_OK;
-        t2t_interrupt_allow(report_interrupted, bench); /* norms of wide heads take their time, too */
         const enum t2t_status status = measured ? add_error(bench, at, unit, &error) : T2T_OK;
-        t2t_interrupt_hold();
-        if (status) return status;
+        if (status || t2t_interrupted()) return status; /* a round is counted whole or not at all */
     }
     const double units = (double)study->input->units;
     if (measured) {
@@ -258,13 +267,11 @@ static enum t2t_status prepare(struct bench *bench)
     for (size_t unit = 0; unit < bench->study->input->units && !t2t_interrupted(); unit++) {
         float *out = bench->exact + unit * shape->queries * width;
         attend(bench, &bench->study->cases[0], 0, unit, out, &unused, &unused);
+        if (t2t_interrupted()) return T2T_OK;
         for (size_t head = 0; head < shape->heads; head++) {
             struct matrix_norms *norms = &bench->norms[unit * shape->heads + head];
-            t2t_interrupt_allow(report_interrupted, bench);
-            const enum t2t_status status = t2t_norms_of_difference(
-                out + head * shape->value_dim, NULL, shape->queries, shape->value_dim, width, norms);
-            t2t_interrupt_hold();
-            if (status) return status;
+            const enum t2t_status status = norms_of_head(bench, out + head * shape->value_dim, NULL, norms);
+            if (status || t2t_interrupted()) return status;
             if (!(norms->spectral > 0 && isfinite(norms->frobenius)))
                 return t2t_fail(T2T_NOT_FINITE,
                     "the exact output of unit %zu, head %zu is 0, NaN or infinite: errors cannot be relative to it",

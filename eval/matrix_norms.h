@@ -15,8 +15,8 @@ struct matrix_norms {
 enum t2t_status t2t_norms_of_difference(
     const float *a, const float *b, size_t rows, size_t columns, size_t stride, struct matrix_norms *norms);
 
-/* Largest eigenvalue of a symmetric positive semidefinite matrix [size, size], to rounding; the matrix is destroyed.
- * NaN where an entry is not finite, or memory is short. */
-double t2t_largest_eigenvalue(double *matrix, size_t size);
+/* Largest eigenvalue of a symmetric positive semidefinite matrix [size, size], to rounding; only its upper half counts,
+ * and it is destroyed. NaN where an entry is not finite. T2T_NO_RESOURCE. */
+enum t2t_status t2t_largest_eigenvalue(double *matrix, size_t size, double *largest);
 
 #endif

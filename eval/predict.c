@@ -86,8 +86,9 @@ double t2t_predict(const struct gpu *gpu, const struct attention_work *work, boo
     int longest = 0;
     for (int i = 1; i < 3; i++)
         if (times[i] > times[longest]) longest = i;
-    if (bound) *bound = longest;
-    return times[longest] + (double)work->kernels * gpu->launch;
+    const double launches = (double)work->kernels * gpu->launch;
+    if (bound) *bound = launches > times[longest] ? BOUND_BY_LAUNCHES : longest;
+    return times[longest] + launches;
 }
 
 size_t t2t_predict_crossover(const struct gpu *gpu, const struct attention_shape *shape,
@@ -113,7 +114,7 @@ size_t t2t_predict_crossover(const struct gpu *gpu, const struct attention_shape
 static void time_cells(struct table *table, const struct gpu *gpu, const struct attention_work *work,
     const struct attention_work *exact, bool half)
 {
-    static const char *const bounds[] = {"products", "memory", "exponentials"};
+    static const char *const bounds[] = {"products", "memory", "exponentials", "launches"};
     int bound;
     const double seconds = t2t_predict(gpu, work, half, &bound);
     t2t_table_cell(table, "%.1f (%s)", 1e6 * seconds, bounds[bound]);

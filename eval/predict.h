@@ -19,7 +19,7 @@ struct gpu {
 /* By its name; NULL where there is none. */
 const struct gpu *t2t_gpu_named(const char *name);
 
-enum { BOUND_BY_PRODUCTS, BOUND_BY_MEMORY, BOUND_BY_EXPONENTIALS };
+enum { BOUND_BY_PRODUCTS, BOUND_BY_MEMORY, BOUND_BY_EXPONENTIALS, BOUND_BY_LAUNCHES };
 
 /* One attention of a batch. */
 struct attention_work {
@@ -30,7 +30,8 @@ struct attention_work {
 struct attention_work t2t_attention_work(
     const struct attention_shape *shape, const struct attention_config *config, size_t batch);
 
-/* Seconds: the longest of the three, and the kernels' launches. *bound (or NULL) says which is the longest. */
+/* Seconds: the longest of the first three, and the kernels' launches. *bound (or NULL) says which of the four is the
+ * longest. */
 double t2t_predict(const struct gpu *gpu, const struct attention_work *work, bool half, int *bound);
 
 /* The least n, up to 2^20, from which on the method is predicted to be faster than exact attention of n queries and n

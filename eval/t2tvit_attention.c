@@ -223,10 +223,10 @@ static enum t2t_status run(size_t operands, char **operand, int *signal)
         status = t2t_study_run(&study, report_partial);
         *signal = study.signal;
     }
-    if (!status && *signal)
-        report_partial(&study);
-    else if (!status)
+    if (!status && study.cases[0].errors)
         status = t2t_report_write(&settings.report, &study);
+    else if (!status)
+        report_partial(&study);
     t2t_study_free(&study);
     t2t_input_free(&input);
     return status;

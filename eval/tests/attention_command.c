@@ -125,6 +125,23 @@ static void interrupts(void **state)
     json_decref(report);
 }
 
+/* Heads of 1024, whose norms take seconds: a signal is answered all the same, with a sentence. */
+static void interrupts_of_large_heads(void **state)
+{
+    (void)state;
+    struct command command = command_start(shop.attention,
+        (const char *const[]){"--rows", "2048", "--dim", "1024", "--runs", "10000", "--features", "16", NULL});
+    wait_until_said(&command, "0/");
+    nanosleep(&(struct timespec){.tv_nsec = 300000000L}, NULL);
+    struct timespec begin, end;
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    kill(command.process, SIGINT);
+    const struct result result = command_finish(&command);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    command_expect(&result, 130, "interrupted");
+    assert_true(end.tv_sec - begin.tv_sec < 5);
+}
+
 /* ---- sweeps of t2tvit-eval ---- */
 
 static void sweeps(void **state)
@@ -168,6 +185,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(from_words_and_pictures),
         cmocka_unit_test(refusals),
         cmocka_unit_test(interrupts),
+        cmocka_unit_test(interrupts_of_large_heads),
         cmocka_unit_test(sweeps),
     };
     return cmocka_run_group_tests(tests, workshop_open, workshop_close);

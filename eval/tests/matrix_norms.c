@@ -90,37 +90,66 @@ static void of_random_matrices(void **state)
     free(a);
 }
 
-/* Matrices whose largest eigenvalue is known: close to others, equal to others, of every small size, and wide. */
+/* Wide and tall matrices have the same norms; the shorter side is not a multiple of what is gathered. */
+static void of_transposes(void **state)
+{
+    (void)state;
+    enum { ROWS = 7, COLUMNS = 90 };
+    float wide[ROWS * COLUMNS], tall[COLUMNS * ROWS];
+    t2t_random_normal((struct t2t_random_key){.seed = 4, .purpose = T2T_RANDOM_TEST}, ROWS * COLUMNS, wide);
+    for (size_t i = 0; i < ROWS; i++)
+        for (size_t j = 0; j < COLUMNS; j++) tall[j * ROWS + i] = wide[i * COLUMNS + j];
+    const struct matrix_norms one = norms_of(wide, NULL, ROWS, COLUMNS, COLUMNS);
+    const struct matrix_norms other = norms_of(tall, NULL, COLUMNS, ROWS, ROWS);
+    near(one.spectral, other.spectral, 1e-13);
+    near(one.frobenius, other.frobenius, 1e-13);
+}
+
+/* matrix = Q diag(values) Q for a few reflections Q = I - 2 u u^T. */
+static void make_symmetric(double *matrix, const double *values, size_t size)
+{
+    float *u = malloc(size * sizeof *u);
+    assert_non_null(u);
+    for (size_t i = 0; i < size * size; i++) matrix[i] = i % (size + 1) ? 0 : values[i / (size + 1)];
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        t2t_random_normal((struct t2t_random_key){.seed = seed, .purpose = T2T_RANDOM_TEST}, size, u);
+        double squares = 0;
+        for (size_t i = 0; i < size; i++) squares += (double)u[i] * (double)u[i];
+        for (int side = 0; side < 2; side++) {
+            const size_t along = side ? 1 : size, across = side ? size : 1;
+            for (size_t line = 0; line < size; line++) {
+                double dot = 0;
+                for (size_t i = 0; i < size; i++) dot += matrix[line * across + i * along] * (double)u[i];
+                for (size_t i = 0; i < size; i++) matrix[line * across + i * along] -= 2 * dot * (double)u[i] / squares;
+            }
+        }
+    }
+    free(u);
+}
+
+/* Known eigenvalues: two that nearly meet, one that is there many times, tiny and huge ones. */
 static void of_known_eigenvalues(void **state)
 {
     (void)state;
-    enum { SIZE = 40 };
-    for (size_t size = 1; size <= SIZE; size++)
-        for (int kind = 0; kind < 3; kind++) {
-            /* Q D Q with Q = I - 2 u u^T / |u|^2; D: one largest value, two that differ by 1e-9, all equal */
-            double d[SIZE], u[SIZE], length = 0, matrix[SIZE * SIZE];
-            for (size_t i = 0; i < size; i++) {
-                d[i] = kind == 2 ? 3 : kind == 1 && i < 2 ? 3 - 1e-9 * (double)i : 3 / (1 + (double)i);
-                u[i] = sin(1 + (double)(i * i));
-                length += u[i] * u[i];
-            }
-            for (size_t i = 0; i < size; i++)
-                for (size_t j = 0; j < size; j++) {
-                    matrix[i * size + j] = 0;
-                    for (size_t k = 0; k < size; k++)
-                        matrix[i * size + j] +=
-                            ((i == k) - 2 * u[i] * u[k] / length) * d[k] * ((j == k) - 2 * u[j] * u[k] / length);
-                }
-            near(t2t_largest_eigenvalue(matrix, size), 3, 1e-14);
+    enum { SIZE = 150 };
+    static const double second[] = {1 - 1e-12, 1 - 1e-6, 1, 0.5}, unit[] = {1, 1e-70, 1e70};
+    double *matrix = malloc(SIZE * SIZE * sizeof *matrix), values[SIZE], largest;
+    assert_non_null(matrix);
+    for (size_t u = 0; u < 3; u++)
+        for (size_t s = 0; s < 4; s++) {
+            for (size_t i = 0; i < SIZE; i++) values[i] = unit[u] * (i % 3 ? second[s] : 0.25);
+            values[SIZE / 2] = unit[u];
+            make_symmetric(matrix, values, SIZE);
+            assert_int_equal(t2t_largest_eigenvalue(matrix, SIZE, &largest), T2T_OK);
+            near(largest, unit[u], 2e-14);
         }
-    /* more columns than rows: the norms of the transposed */
-    float wide[3 * SIZE], tall[SIZE * 3];
-    t2t_random_normal((struct t2t_random_key){.seed = 5, .purpose = T2T_RANDOM_TEST}, 3 * SIZE, wide);
-    for (size_t i = 0; i < 3; i++)
-        for (size_t j = 0; j < SIZE; j++) tall[j * 3 + i] = wide[i * SIZE + j];
-    const struct matrix_norms a = norms_of(wide, NULL, 3, SIZE, SIZE), b = norms_of(tall, NULL, SIZE, 3, 3);
-    near(a.spectral, b.spectral, 1e-14);
-    near(a.frobenius, b.frobenius, 1e-14);
+    for (size_t i = 0; i < SIZE * SIZE; i++) { /* second differences: 4 sin^2(size pi / (2 size + 2)) */
+        const size_t row = i / SIZE, column = i % SIZE;
+        matrix[i] = row == column ? 2 : row + 1 == column || column + 1 == row ? -1 : 0;
+    }
+    assert_int_equal(t2t_largest_eigenvalue(matrix, SIZE, &largest), T2T_OK);
+    near(largest, 4 * pow(sin(SIZE * acos(-1) / (2 * SIZE + 2)), 2), 1e-14);
+    free(matrix);
 }
 
 static void of_what_is_not_finite(void **state)
@@ -138,6 +167,7 @@ int main(void)
         cmocka_unit_test(of_nothing),
         cmocka_unit_test(of_rank_one_and_equal_values),
         cmocka_unit_test(of_random_matrices),
+        cmocka_unit_test(of_transposes),
         cmocka_unit_test(of_known_eigenvalues),
         cmocka_unit_test(of_what_is_not_finite),
     };

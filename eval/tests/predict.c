@@ -35,6 +35,9 @@ static void exact_by_hand(void **state)
     const struct attention_work thin = {.flop = 1, .exponentials = 1e9, .numbers = 1, .kernels = 2};
     near(t2t_predict(h100, &thin, true, &bound), 1e9 / 3.865e12 + 6e-6);
     assert_int_equal(bound, BOUND_BY_EXPONENTIALS);
+    const struct attention_work many = {.flop = 1, .exponentials = 1, .numbers = 1, .kernels = 12};
+    near(t2t_predict(h100, &many, true, &bound), 36e-6);
+    assert_int_equal(bound, BOUND_BY_LAUNCHES);
     const struct attention_work wide = {.flop = 1, .exponentials = 1, .numbers = 1e9, .kernels = 0};
     near(t2t_predict(h100, &wide, true, &bound), 2e9 / 3.35e12);
     assert_int_equal(bound, BOUND_BY_MEMORY);

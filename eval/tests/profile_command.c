@@ -155,12 +155,26 @@ static void formats_and_random_weights(void **state)
     free(text);
 }
 
+static void predicts_without_measuring(void **state)
+{
+    (void)state;
+    const struct result result =
+        PROFILE("--random-weights", "--model", "t2t_vit_t_14", "-b", "8", "--predict", "h100", "--seeds", "2");
+    command_expect(&result, 0, "prediction for an NVIDIA H100 SXM5");
+    assert_non_null(strstr(result.out, "prediction kdeformer.seed2 in half precision, batch 8: at n = 3136"));
+    assert_null(strstr(result.error, "rounds"));
+}
+
 static void refusals(void **state)
 {
     (void)state;
     EXPECT_OF(PROFILE("--random-weights"), 2, "--random-weights needs --model");
     EXPECT_OF(PROFILE("--random-weights", "--model", "t2t_vit_9"), 2, "there is no t2t_vit_9");
     EXPECT_OF(PROFILE("--random-weights", "--model", "t2t_vit_7", "--weights", "x"), 2, "only one of them is meant");
+    EXPECT_OF(PROFILE("--batch-size", "1,8,1"), 2, "1 is listed twice");
+    EXPECT_OF(PROFILE("--dtype", "f16"), 2, "expected float32|bfloat16|f32|bf16");
+    EXPECT_OF(PROFILE("--predict", "v100"), 2, "the only GPU known is h100");
+    EXPECT_OF(PROFILE("--predict", "h100", "-o", "x.json"), 2, "text on standard output alone");
     EXPECT_OF(PROFILE("--batch-size", "0"), 2, "--batch-size \"0\"");
     EXPECT_OF(PROFILE("--min-time", "3"), 2, "as in 200ms or 3s");
     EXPECT_OF(PROFILE("--min-time", "-1s"), 2, "expected a time");
@@ -197,6 +211,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(steps_are_the_attention),
         cmocka_unit_test(costs_and_speed_ups),
         cmocka_unit_test(formats_and_random_weights),
+        cmocka_unit_test(predicts_without_measuring),
         cmocka_unit_test(refusals),
         cmocka_unit_test(interrupts),
     };
