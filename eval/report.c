@@ -135,7 +135,13 @@ static void print_card(const struct report *report, FILE *out)
         1e-6 * (double)t2t_model_parameters(evaluation->model), config->image_size, preprocess->crop_pct,
         preprocess->interpolation == T2T_BILINEAR ? "bilinear" : "bicubic",
         number_format_name(evaluation->options.device.options.format), evaluation->device);
-    fprintf(out, "attention replaced in %s; batch %zu\n\n", evaluation->runs->layers, evaluation->options.batch);
+    bool replaced = false;
+    for (size_t run = 0; run < evaluation->runs->count; run++)
+        replaced = replaced || evaluation->runs->run[run].method->kind != ATTENTION_EXACT;
+    if (replaced)
+        fprintf(out, "attention replaced in %s; batch %zu\n\n", evaluation->runs->layers, evaluation->options.batch);
+    else
+        fprintf(out, "attention exact in every layer; batch %zu\n\n", evaluation->options.batch);
 }
 
 /* What the means over seeds differ from the reference by. */
@@ -171,8 +177,8 @@ static void print_notes(const struct report *report, FILE *out, const char *begi
             report->overlap ? "while the network runs" : "while the network waits", 1e3 * forward / images,
             1e3 * evaluation->wait_seconds / images, images / evaluation->wall_seconds,
             evaluation->wait_seconds > forward ? ", limited by decoding: compare the forward column" : "");
-    fprintf(out, "%stimes are medians of %zu batch%s, ratios those of the batches' own ratios to %s\n", begin,
-        evaluation->batches, evaluation->batches == 1 ? "" : "es",
+    fprintf(out, "%stimes are of one picture: medians of %zu batch%s, ratios those of the batches' own ratios to %s\n",
+        begin, evaluation->batches, evaluation->batches == 1 ? "" : "es",
         evaluation->runs->run[evaluation->runs->reference].name);
     print_drops(evaluation, out, begin);
     if (evaluation->labelled && evaluation->images < SMALL_SAMPLE)

@@ -83,7 +83,9 @@ static enum t2t_status print_answers(struct classification *c, const struct t2t_
 static void report_interrupt(void *context)
 {
     const struct classification *c = context;
-    t2t_error("interrupted: %zu of %zu pictures answered", c->answered, c->pictures->count);
+    t2t_error("interrupted: %zu of %zu pictures answered%s%s%s", c->answered, c->pictures->count,
+        settings.output ? "; " : "", settings.output ? settings.output : "",
+        settings.output ? " is written only when all are" : "");
 }
 
 static enum t2t_status answer_batch(struct classification *c, const struct t2t_batch *batch)

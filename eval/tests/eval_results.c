@@ -39,6 +39,20 @@ static size_t lines_in(const char *text)
 
 /* ---- formats ---- */
 
+/* The number format is on the card; where the processor cannot multiply bfloat16, what to do is said. */
+static void number_formats(void **state)
+{
+    (void)state;
+    EXPECT_OF(EVAL("-q", shop.pictures, "--dtype", "f32"), 0, ", float32; ");
+    EXPECT_OF(EVAL("-q", shop.pictures, "--dtype", "float32", "-a", "exact"), 0, "attention exact in every layer");
+    EXPECT_OF(EVAL("-q", shop.pictures, "--dtype", "half"), 2, "expected float32|bfloat16|f32|bf16");
+    static const char *const names[] = {"bf16", "bfloat16"};
+    for (size_t i = 0; i < 2; i++) {
+        const struct result result = EVAL("-q", shop.pictures, "--dtype", names[i], "-a", "exact,kdeformer");
+        command_expect(&result, result.code == 5 ? 5 : 0, result.code == 5 ? "--dtype float32" : ", bfloat16; ");
+    }
+}
+
 static void formats_say_the_same(void **state)
 {
     (void)state;
@@ -252,6 +266,7 @@ int main(int argc, char **argv)
     if (argc != 2) return EXIT_FAILURE;
     workshop_find(argv[1]);
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(number_formats),
         cmocka_unit_test(formats_say_the_same),
         cmocka_unit_test(standard_output_once),
         cmocka_unit_test(numbers_follow_from_logits),
