@@ -196,6 +196,38 @@ static void equal_their_definitions(void **state)
     for_each_set(compare_cases, 1);
 }
 
+/* BigGAN's layer and the Long Range Arena's, whole; the definition of some rows, which do not depend on the others: of
+ * ScatterBrain the first, since windows go by the query's number, of Reformer all, since tokens are sorted. */
+static void full_sizes(void **state)
+{
+    (void)state;
+    static const struct {
+        struct method_case problem;
+        size_t first, rows;
+    } sizes[] = {{{{1, 4096, 1024, 64, 256, 0.125F}, PERFORMER(49)}, 4040, 56},
+        {{{1, 4096, 1024, 64, 256, 0.125F}, SCATTERBRAIN(49, 48)}, 0, 90},
+        {{{2, 4096, 4096, 32, 32, 0.177F}, PERFORMER(49)}, 4060, 36},
+        {{{2, 4096, 4096, 32, 32, 0.177F}, SCATTERBRAIN(49, 48)}, 0, 70},
+        {{{2, 4096, 4096, 32, 32, 0.177F}, REFORMER(49, 2)}, 0, 4096}};
+    const struct attention_kernels *kernels;
+    assert_int_equal(t2t_kernels_choose(&kernels), T2T_OK);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const struct attention_shape *shape = &sizes[i].problem.shape;
+        struct problem problem;
+        open_problem(&problem, shape, &sizes[i].problem.config, 1, 1);
+        float *found = run(kernels, 2, problem.call);
+        struct attention_call rows = problem.call;
+        rows.q += sizes[i].first * rows.q_stride;
+        rows.shape.queries = sizes[i].rows;
+        const double error = error_of(&rows, found + sizes[i].first * shape->heads * shape->value_dim);
+        print_message("  %s, %zu queries, %zu keys: %.1e\n", attention_method(problem.call.config.kind)->name,
+            shape->queries, shape->keys, error);
+        assert_true(error <= tolerance_at(shape, 1));
+        free(found);
+        close_problem(&problem);
+    }
+}
+
 /* Where |y|^2 / 2 is in the thousands exp() of any of it is 0 or infinite, in float64 too. */
 static void stay_right_where_exponentials_overflow(void **state)
 {
@@ -304,6 +336,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equal_their_definitions),
+        cmocka_unit_test(full_sizes),
         cmocka_unit_test(stay_right_where_exponentials_overflow),
         cmocka_unit_test(count_others_as_at_least_1e_24),
         cmocka_unit_test(a_token_sees_itself_where_others_score_lower),
