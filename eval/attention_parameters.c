@@ -19,16 +19,18 @@ static const char *const sampling_words[] = {"multinomial", "systematic", NULL};
 static const char *const probability_words[] = {"value", "pilot", "uniform", "column-norm", NULL};
 
 static const struct attention_parameter parameters[] = {
-    {FIELD(samples), METHOD(ATTENTION_KDEFORMER) | METHOD(ATTENTION_KDE_THEORY), NULL},
-    {FIELD(bucket), METHOD(ATTENTION_KDEFORMER) | METHOD(ATTENTION_KDE_THEORY) | METHOD(ATTENTION_REFORMER), NULL},
-    {FIELD(projections), METHOD(ATTENTION_KDEFORMER) | METHOD(ATTENTION_KDE_THEORY), NULL},
-    {FIELD(sampling), METHOD(ATTENTION_KDEFORMER), sampling_words},
-    {FIELD(probability), METHOD(ATTENTION_KDEFORMER), probability_words},
-    {FIELD(pilot), METHOD(ATTENTION_KDEFORMER), NULL},
-    {FIELD(sample_groups), METHOD(ATTENTION_KDEFORMER), NULL},
-    {FIELD(features), METHOD(ATTENTION_PERFORMER) | METHOD(ATTENTION_SCATTERBRAIN), NULL},
-    {FIELD(window), METHOD(ATTENTION_SCATTERBRAIN), NULL},
-    {FIELD(rounds), METHOD(ATTENTION_REFORMER), NULL},
+    {FIELD(samples), METHOD(ATTENTION_KDEFORMER) | METHOD(ATTENTION_KDE_THEORY), NULL, false},
+    {FIELD(bucket), METHOD(ATTENTION_KDEFORMER) | METHOD(ATTENTION_KDE_THEORY) | METHOD(ATTENTION_REFORMER), NULL,
+        false},
+    {FIELD(projections), METHOD(ATTENTION_KDEFORMER) | METHOD(ATTENTION_KDE_THEORY), NULL, false},
+    {FIELD(sampling), METHOD(ATTENTION_KDEFORMER), sampling_words, false},
+    {FIELD(probability), METHOD(ATTENTION_KDEFORMER), probability_words, false},
+    {FIELD(pilot), METHOD(ATTENTION_KDEFORMER), NULL, false},
+    {FIELD(sample_groups), METHOD(ATTENTION_KDEFORMER), NULL, false},
+    {"error", offsetof(struct attention_config, target_error), METHOD(ATTENTION_KDEFORMER), NULL, true},
+    {FIELD(features), METHOD(ATTENTION_PERFORMER) | METHOD(ATTENTION_SCATTERBRAIN), NULL, false},
+    {FIELD(window), METHOD(ATTENTION_SCATTERBRAIN), NULL, false},
+    {FIELD(rounds), METHOD(ATTENTION_REFORMER), NULL, false},
 };
 
 enum { PARAMETERS = sizeof parameters / sizeof *parameters };
@@ -43,44 +45,56 @@ bool t2t_method_has(enum attention_kind kind, const struct attention_parameter *
     return parameter->methods & METHOD(kind);
 }
 
-size_t t2t_parameter_get(const struct attention_parameter *parameter, const struct attention_config *config)
+double t2t_parameter_get(const struct attention_parameter *parameter, const struct attention_config *config)
 {
     const char *field = (const char *)config + parameter->offset;
     size_t number;
+    float share;
     unsigned choice; /* what C gives an enum without negative values here */
     if (parameter->words) {
         memcpy(&choice, field, sizeof choice);
         return choice;
     }
+    if (parameter->share) {
+        memcpy(&share, field, sizeof share);
+        return (double)share;
+    }
     memcpy(&number, field, sizeof number);
-    return number;
+    return (double)number;
 }
 
-void t2t_parameter_set(const struct attention_parameter *parameter, struct attention_config *config, size_t value)
+void t2t_parameter_set(const struct attention_parameter *parameter, struct attention_config *config, double value)
 {
     char *field = (char *)config + parameter->offset;
     const unsigned choice = (unsigned)value;
+    const float share = (float)value;
+    const size_t number = (size_t)value;
     if (parameter->words)
         memcpy(field, &choice, sizeof choice);
+    else if (parameter->share)
+        memcpy(field, &share, sizeof share);
     else
-        memcpy(field, &value, sizeof value);
+        memcpy(field, &number, sizeof number);
 }
 
-bool t2t_parameter_parse(const struct attention_parameter *parameter, const char *text, size_t *value)
+bool t2t_parameter_parse(const struct attention_parameter *parameter, const char *text, double *value)
 {
-    if (!parameter->words) return t2t_parse_number(text, 0, LARGEST_VALUE, value);
-    for (*value = 0; parameter->words[*value]; ++*value)
-        if (strcmp(parameter->words[*value], text) == 0) return true;
-    return false;
+    size_t number = 0;
+    if (parameter->share) return t2t_parse_real(text, 0, 1, value);
+    if (!parameter->words && !t2t_parse_number(text, 0, LARGEST_VALUE, &number)) return false;
+    if (parameter->words)
+        while (parameter->words[number] && strcmp(parameter->words[number], text) != 0) number++;
+    *value = (double)number;
+    return !parameter->words || parameter->words[number];
 }
 
 bool t2t_same_config(const struct attention_config *one, const struct attention_config *other)
 {
     if (one->kind != other->kind) return false;
-    for (size_t i = 0; i < PARAMETERS; i++)
-        if (t2t_method_has(one->kind, &parameters[i]) &&
-            t2t_parameter_get(&parameters[i], one) != t2t_parameter_get(&parameters[i], other))
-            return false;
+    for (size_t i = 0; i < PARAMETERS; i++) {
+        const double a = t2t_parameter_get(&parameters[i], one), b = t2t_parameter_get(&parameters[i], other);
+        if (t2t_method_has(one->kind, &parameters[i]) && (a < b || a > b)) return false;
+    }
     return true;
 }
 
@@ -90,9 +104,11 @@ json_t *t2t_config_as_json(const struct attention_config *config)
     for (size_t i = 0; i < PARAMETERS; i++) {
         const struct attention_parameter *parameter = &parameters[i];
         if (!t2t_method_has(config->kind, parameter)) continue;
-        const size_t value = t2t_parameter_get(parameter, config);
-        json_object_set_new(options, parameter->name,
-            parameter->words ? json_string(parameter->words[value]) : json_integer((json_int_t)value));
+        const double value = t2t_parameter_get(parameter, config);
+        json_t *json = parameter->words   ? json_string(parameter->words[(size_t)value])
+                       : parameter->share ? json_real(value)
+                                          : json_integer((json_int_t)value);
+        json_object_set_new(options, parameter->name, json);
     }
     return options;
 }

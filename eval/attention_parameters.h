@@ -9,21 +9,22 @@
 
 struct attention_parameter {
     const char *name;         /* "samples" */
-    size_t offset;            /* in struct attention_config: of a size_t, or of an enum where there are words */
+    size_t offset;            /* in struct attention_config */
     unsigned methods;         /* bit `kind` is set where the method has it */
-    const char *const *words; /* of an enum's values in their order, ended by NULL; NULL: a number */
+    const char *const *words; /* of an enum's values in their order, ended by NULL */
+    bool share;               /* a float of 0 to 1; without this and words it is a size_t */
 };
 
 /* The rows in order; NULL after the last. */
 const struct attention_parameter *t2t_attention_parameter(size_t index);
 bool t2t_method_has(enum attention_kind kind, const struct attention_parameter *parameter);
 
-/* A field of a configuration. */
-size_t t2t_parameter_get(const struct attention_parameter *parameter, const struct attention_config *config);
-void t2t_parameter_set(const struct attention_parameter *parameter, struct attention_config *config, size_t value);
+/* A field of a configuration: a number, or the place of a word. */
+double t2t_parameter_get(const struct attention_parameter *parameter, const struct attention_config *config);
+void t2t_parameter_set(const struct attention_parameter *parameter, struct attention_config *config, double value);
 
-/* The value that a text means: a number, or a word. False: it means none. */
-bool t2t_parameter_parse(const struct attention_parameter *parameter, const char *text, size_t *value);
+/* The value that a text means. False: it means none. */
+bool t2t_parameter_parse(const struct attention_parameter *parameter, const char *text, double *value);
 
 /* Whether both mean the same: the method and all of its options. */
 bool t2t_same_config(const struct attention_config *one, const struct attention_config *other);

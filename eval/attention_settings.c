@@ -10,6 +10,7 @@
 static enum t2t_status read_value(const char *value, struct attention_setting *setting)
 {
     char all[256] = "a whole number up to 16777216";
+    if (setting->parameter->share) strcpy(all, "a number from 0 to 1");
     if (t2t_parameter_parse(setting->parameter, value, &setting->value)) return T2T_OK;
     for (size_t i = 0; setting->parameter->words && setting->parameter->words[i]; i++) {
         const size_t length = i ? strlen(all) : 0;

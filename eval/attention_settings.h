@@ -14,7 +14,7 @@ struct attention_setting {
     const struct attention_method *method;
     size_t first, last; /* layers */
     const struct attention_parameter *parameter;
-    size_t value;
+    double value;
 };
 
 struct attention_settings {
@@ -23,7 +23,7 @@ struct attention_settings {
 };
 
 /* Reads what was given, in order, for a network of `layers`. T2T_BAD_USAGE with a sentence for an unknown method, layer
- * or key, or a value that is no whole number. Whether a value suits its method, t2t_plan_set() says. */
+ * or key, or a value that it cannot have. Whether a value suits its method, t2t_plan_set() says. */
 enum t2t_status t2t_read_attention_settings(
     struct attention_settings *settings, const struct option_texts *texts, size_t layers);
 

@@ -156,6 +156,10 @@ static void kdeformer_draws_as_told(void **state)
     assert_true(runs.plan[0].layer[0].target_error > 0 && !(runs.plan[1].layer[0].target_error > 0));
     t2t_attention_runs_free(&runs);
     refuse("--attention kdeformer --kde-error 0.05 --kde-preset published", "no pilot that could foretell");
+    if (parse("--attention kdeformer --attn-opt kdeformer.t2t.2.error=0.25", &runs)) fail_msg("%s", t2t_last_error());
+    assert_true(!(runs.plan[0].layer[0].target_error > 0) && runs.plan[0].layer[1].target_error == 0.25F);
+    t2t_attention_runs_free(&runs);
+    refuse("--attention kdeformer --attn-opt kdeformer.error=2", "expected a number from 0 to 1, not \"2\"");
     refuse("--attention kdeformer:published --kde-error 0.05", "no pilot that could foretell");
     refuse("--attention kdeformer:published --kde-pilot 8", "has no pilot");
     refuse("--attention performer --kde-preset published", "--kde-preset: --attention lists no kdeformer");
