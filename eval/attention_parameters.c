@@ -113,6 +113,13 @@ json_t *t2t_config_as_json(const struct attention_config *config)
     return options;
 }
 
+void t2t_set_taken(json_t *object, const struct attention_taken *taken)
+{
+    if (taken->units > 0)
+        json_object_set_new(object, "taken",
+            json_pack("{s:f,s:f}", "bucket", taken->bucket / taken->units, "samples", taken->samples / taken->units));
+}
+
 /* ---- feature sizes ---- */
 
 /* A method's options: `whole` is the feature size, `half` half of it. A reformer's chunk of half the

@@ -31,6 +31,8 @@ bool t2t_same_config(const struct attention_config *one, const struct attention_
 
 /* {"samples": 98, "sampling": "systematic", ...}: what the configuration's method looks at. */
 json_t *t2t_config_as_json(const struct attention_config *config);
+/* Adds "taken" to an object: what a target error took of buckets and samples, in the mean; nothing where it took none. */
+void t2t_set_taken(json_t *object, const struct attention_taken *taken);
 
 /* What "64 features" means for methods that differ: options that make a query meet about as many columns, as in the
  * word vector experiment of KDEformer's authors (arXiv 2302.02451, section 4.1; demo_glove.py): the size or half of it

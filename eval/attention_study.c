@@ -163,7 +163,7 @@ static void report_interrupted(void *context)
 }
 
 /* One unit's attention into `out`; adds the seconds of its draws and of everything. */
-static void attend(struct bench *bench, const struct study_case *at, uint64_t seed, size_t unit, float *out,
+static void attend(struct bench *bench, struct study_case *at, uint64_t seed, size_t unit, float *out,
     double *draw_seconds, double *seconds)
 {
     const struct attention_input *input = bench->study->input;
@@ -191,6 +191,7 @@ static void attend(struct bench *bench, const struct study_case *at, uint64_t se
         .out = out,
         .out_stride = value_width,
         .scratch = bench->scratch,
+        .taken = at->config.target_error > 0 ? &at->taken : NULL,
     };
     t2t_cpu_ops.attention(bench->device, &call);
     const double end = t2t_seconds();
@@ -246,6 +247,8 @@ static enum t2t_status run_case(struct bench *bench, struct study_case *at, size
         if (status || t2t_interrupted()) return status; /* a round is counted whole or not at all */
     }
     const double units = (double)study->input->units;
+    const struct attention_config taken = attention_config_taken(&at->config, &at->taken);
+    at->macs = at->method->macs(&study->input->shape, &taken);
     if (measured) {
         at->spectral[at->errors] = error.spectral;
         at->frobenius[at->errors++] = error.frobenius;

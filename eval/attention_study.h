@@ -19,7 +19,8 @@ struct study_case {
     char name[32];   /* "kdeformer:published" */
     size_t features; /* 0: the method has no such size */
     struct attention_config config;
-    double macs;                  /* of a unit */
+    double macs;                  /* of a unit, in the mean */
+    struct attention_taken taken; /* with a target error */
     double *spectral, *frobenius; /* [errors] relative errors, a seed each */
     size_t errors;
     double *ms, *draw_ms; /* [times] of a unit; the draws' share of it */

@@ -36,7 +36,8 @@ static enum t2t_status allocate_results(struct evaluation *evaluation, size_t cl
         result->forward_ms = calloc(batches, sizeof *result->forward_ms);
         result->layer1_ms = calloc(batches, sizeof *result->layer1_ms);
         result->layer_seconds = calloc(layers, sizeof *result->layer_seconds);
-        if (!result->forward_ms || !result->layer1_ms || !result->layer_seconds)
+        result->taken = calloc(layers, sizeof *result->taken);
+        if (!result->forward_ms || !result->layer1_ms || !result->layer_seconds || !result->taken)
             return t2t_fail_memory("times of batches", 2 * batches * sizeof(double));
         if (!evaluation->options.keep_logits) continue;
         result->logits = malloc(pictures * classes * sizeof *result->logits);
@@ -54,6 +55,7 @@ void t2t_evaluation_free(struct evaluation *evaluation)
         free(result->forward_ms);
         free(result->layer1_ms);
         free(result->layer_seconds);
+        free(result->taken);
         free(result->logits);
     }
     free(evaluation->result);
@@ -108,10 +110,13 @@ static void add_times(struct loop *loop, size_t run, size_t pictures)
     result->forward_seconds += costs->seconds;
     result->forward_ms[evaluation->batches] = 1e3 * costs->seconds / (double)pictures;
     result->layer1_ms[evaluation->batches] = 1e3 * costs->layer[0].attention_seconds / (double)pictures;
-    result->macs = costs->macs;
-    result->layer1_macs = costs->layer[0].attention_macs;
-    for (size_t layer = 0; layer < loop->layers; layer++)
+    const double share = (double)pictures / (double)(evaluation->images + pictures);
+    result->macs += share * (costs->macs - result->macs);
+    result->layer1_macs += share * (costs->layer[0].attention_macs - result->layer1_macs);
+    for (size_t layer = 0; layer < loop->layers; layer++) {
         result->layer_seconds[layer] += costs->layer[layer].attention_seconds;
+        attention_taken_add(&result->taken[layer], &costs->layer[layer].taken);
+    }
 }
 
 /* Counts what every attention made of picture `at` of a batch. */

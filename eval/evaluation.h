@@ -18,7 +18,8 @@ struct run_result {
     size_t drop_squares;            /* first of its seeds: sum over pictures of (lost - gained)^2 over all of them */
     double loss;                    /* summed -log softmax of the label */
     double forward_seconds;         /* summed over batches */
-    double macs, layer1_macs;       /* of one picture */
+    double macs, layer1_macs;       /* of one picture, in the mean */
+    struct attention_taken *taken;  /* [layers] where there is a target error */
     double *forward_ms, *layer1_ms; /* [batches] milliseconds a picture */
     double *layer_seconds;          /* [layers] summed, attention alone */
     float *logits;                  /* [pictures, classes] where they are to be saved, else NULL */

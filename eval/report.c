@@ -159,6 +159,26 @@ static void print_drops(const struct evaluation *evaluation, FILE *out, const ch
     }
 }
 
+/* What target errors took: the first of an attention's seeds stands for all. */
+static void print_taken(const struct evaluation *evaluation, FILE *out, const char *begin)
+{
+    const size_t layers = t2t_model_config(evaluation->model)->depth + T2T_TOKEN_LAYERS;
+    for (size_t run = 0; run < evaluation->runs->count; run += t2t_summarise_seeds(evaluation, run).count) {
+        bool begun = false;
+        for (size_t layer = 0; layer < layers; layer++) {
+            const struct attention_taken *taken = &evaluation->result[run].taken[layer];
+            char name[T2T_NAME_BYTES];
+            if (!(taken->units > 0)) continue;
+            t2t_layer_name(layer, name);
+            if (!begun) fprintf(out, "%s%s took, in the mean: ", begin, evaluation->runs->run[run].name);
+            fprintf(out, "%s%s %.1f samples, buckets of %.1f", begun ? "; " : "", name, taken->samples / taken->units,
+                taken->bucket / taken->units);
+            begun = true;
+        }
+        if (begun) fputc('\n', out);
+    }
+}
+
 static void print_notes(const struct report *report, FILE *out, const char *begin)
 {
     const struct evaluation *evaluation = report->evaluation;
@@ -181,6 +201,7 @@ static void print_notes(const struct report *report, FILE *out, const char *begi
         begin, evaluation->batches, evaluation->batches == 1 ? "" : "es",
         evaluation->runs->run[evaluation->runs->reference].name);
     print_drops(evaluation, out, begin);
+    print_taken(evaluation, out, begin);
     if (evaluation->labelled && evaluation->images < SMALL_SAMPLE)
         fprintf(out, "%sfew pictures: mind the intervals\n", begin);
     if (evaluation->warned)

@@ -96,6 +96,7 @@ static json_t *layers_of(const struct evaluation *evaluation, size_t run)
             attention_method(attention->kind)->name, "tokens", (json_int_t)shape.queries, "attention_ms",
             1e3 * evaluation->result[run].layer_seconds[layer] / (double)evaluation->images);
         json_object_set_new(entry, "options", t2t_config_as_json(attention));
+        t2t_set_taken(entry, &evaluation->result[run].taken[layer]);
         json_array_append_new(layers, entry);
     }
     return layers;

@@ -67,6 +67,12 @@ static void print_notes(const struct study *study, FILE *out, const char *begin)
         "buckets of m/2 (two a round, 2 rounds), scatterbrain m features and a window of m/2\n",
         begin, study->input->units, study->input->units == 1 ? "" : "s", study->seeds, study->seeds == 1 ? "" : "s",
         begin, study->runs, study->runs == 1 ? "" : "s", begin);
+    for (size_t i = 0; i < study->count; i++) {
+        const struct study_case *at = &study->cases[i];
+        if (at->taken.units > 0)
+            fprintf(out, "%s%s at %zu took, in the mean, %.1f samples and buckets of %.1f\n", begin, at->name,
+                at->features, at->taken.samples / at->taken.units, at->taken.bucket / at->taken.units);
+    }
     if (study->left_out)
         fprintf(out, "%s%zu feature size%s above the %zu keys left out\n", begin, study->left_out,
             study->left_out == 1 ? "" : "s", study->input->shape.keys);

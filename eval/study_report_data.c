@@ -72,6 +72,7 @@ static json_t *case_of(const struct study_case *at, const struct study_case *exa
     json_object_set_new(entry, "ms",
         json_pack("{s:o,s:o,s:o,s:o}", "median", t2t_json_number(ms.median), "q25", t2t_json_number(ms.low), "q75",
             t2t_json_number(ms.high), "runs", numbers(at->ms, at->times)));
+    t2t_set_taken(entry, &at->taken);
     json_object_set_new(entry, "draw_ms", t2t_json_number(t2t_quartiles(at->draw_ms, at->times).median));
     return entry;
 }

@@ -117,8 +117,8 @@ static double kdeformer_probability_macs(const struct attention_shape *shape, co
     return keys * (pilot * products + 2 * value_dim);
 }
 
-/* Hashes of q and k, each query with its bucket and with the samples (all that a target error may take), and what the
- * probabilities take. */
+/* Hashes of q and k, each query with its bucket and with the samples (all that a target error may take: see
+ * attention_config_taken), and what the probabilities take. */
 static double kdeformer_macs(const struct attention_shape *shape, const struct attention_config *config)
 {
     const double queries = (double)shape->queries, keys = (double)shape->keys;
@@ -126,6 +126,23 @@ static double kdeformer_macs(const struct attention_shape *shape, const struct a
     const double hashes = (queries + keys) * (double)(shape->head_dim * config->projections);
     const double products = queries * (bucket + (double)config->samples) * (double)(shape->head_dim + shape->value_dim);
     return (double)shape->heads * (hashes + products + kdeformer_probability_macs(shape, config));
+}
+
+void attention_taken_add(struct attention_taken *sum, const struct attention_taken *more)
+{
+    sum->units += more->units;
+    sum->bucket += more->bucket;
+    sum->samples += more->samples;
+}
+
+struct attention_config attention_config_taken(
+    const struct attention_config *config, const struct attention_taken *taken)
+{
+    struct attention_config mean = *config;
+    if (!(taken->units > 0)) return mean;
+    mean.bucket = (size_t)llround(taken->bucket / taken->units);
+    mean.samples = (size_t)llround(taken->samples / taken->units);
+    return mean;
 }
 
 /* ---- kde-theory ---- */

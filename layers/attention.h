@@ -58,7 +58,8 @@ struct attention_config {
     enum kde_sampling sampling;
     enum kde_probability probability;
     size_t pilot;         /* kdeformer: queries whose softmax is computed for KDE_PILOT, a multiple of sample_groups */
-    float target_error;   /* kdeformer: of the output; as many samples as its pilot says, `samples` at most; 0: all */
+    float target_error;   /* kdeformer: of the output; as many samples as its pilot says, `samples` at most, and ... */
+                          /* ... buckets of `bucket`, two or four times as many keys; 0: none, takes all samples */
     size_t sample_groups; /* kdeformer: 1 (also 0), 2 or 4 groups of buckets, each with samples of its own */
 };
 
@@ -132,6 +133,17 @@ enum attention_step {
 };
 const char *attention_step_name(enum attention_step step); /* "hash" */
 
+/* What a target error took, summed over (image, head). */
+struct attention_taken {
+    double units;           /* how many of them */
+    double bucket, samples; /* keys of a bucket; samples of a group, in the mean over its groups */
+};
+
+void attention_taken_add(struct attention_taken *sum, const struct attention_taken *more);
+/* The options as they were in the mean, in whole keys and samples; as they are where nothing was told. */
+struct attention_config attention_config_taken(
+    const struct attention_config *config, const struct attention_taken *taken);
+
 /* One layer's attention for a batch. Row t of image b of a [batch * tokens, heads * dim] matrix starts at
  * data + (b * tokens + t) * stride; head h begins h * dim further on. q, k, v may be columns of one matrix. */
 struct attention_call {
@@ -143,8 +155,9 @@ struct attention_call {
     size_t q_stride, k_stride, v_stride; /* floats from one row to the next */
     float *out;                          /* [batch * queries, heads * value_dim]; aliases none of the inputs */
     size_t out_stride;
-    void *scratch;        /* as many bytes as the device asked for, aligned to 64 */
-    double *step_seconds; /* [ATTENTION_STEPS] or NULL: the seconds of every thread in each step are added */
+    void *scratch;                 /* as many bytes as the device asked for, aligned to 64 */
+    double *step_seconds;          /* [ATTENTION_STEPS] or NULL: the seconds of every thread in each step are added */
+    struct attention_taken *taken; /* or NULL: what KDEformer took is added */
 };
 
 #endif

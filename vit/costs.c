@@ -12,6 +12,37 @@ static double now(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
+/* ---- multiply-accumulates ---- */
+
+/* Multiply-accumulates of a layer's products with weights, one image: qkv, proj, fc1, fc2. */
+static double product_macs(const struct t2t_config *config, size_t layer)
+{
+    const double tokens = (double)t2t_tokens(config, layer), in = (double)t2t_layer_in(config, layer);
+    const double width = (double)t2t_layer_width(config, layer), hidden = (double)t2t_layer_hidden(config, layer);
+    return tokens * width * (3 * in + width + 2 * hidden);
+}
+
+/* With what a target error took so far. */
+static void count_macs(struct t2t_session *session)
+{
+    const struct t2t_config *config = t2t_model_config(session->model);
+    struct t2t_costs *costs = &session->costs;
+    costs->macs =
+        (double)(t2t_tokens(config, T2T_TOKEN_LAYERS) - 1) * 9 * (double)config->token_dim * (double)config->embed_dim +
+        (double)config->embed_dim * (double)config->num_classes; /* project and head */
+    for (size_t layer = 0; layer < costs->layers; layer++) {
+        const struct attention_shape shape = t2t_layer_shape(session->model, layer);
+        struct t2t_layer_cost *cost = &costs->layer[layer];
+        const struct attention_config attention = attention_config_taken(&session->plan->layer[layer], &cost->taken);
+        cost->attention_macs = attention_method(attention.kind)->macs(&shape, &attention);
+        if (layer < T2T_TOKEN_LAYERS && config->tokens_type == T2T_TOKENS_PERFORMER) /* phi(q), phi(k), two products */
+            cost->attention_macs =
+                4.0 * (double)cost->tokens * (double)t2t_performer_features(config) * (double)config->token_dim;
+        cost->macs = cost->attention_macs + product_macs(config, layer);
+        costs->macs += cost->macs;
+    }
+}
+
 /* ---- clocks ---- */
 
 size_t t2t_lane_tick(const struct t2t_session *session, struct lane *lane)
@@ -46,6 +77,7 @@ static void settle(struct t2t_session *session, struct lane *lane, double share)
         sum->attention_seconds += share * cost->attention_seconds;
         sum->draw_seconds += share * cost->draw_seconds;
         for (size_t step = 0; step < ATTENTION_STEPS; step++) sum->step_seconds[step] += cost->step_seconds[step];
+        attention_taken_add(&sum->taken, &cost->taken);
     }
     memset(lane->cost, 0, session->costs.layers * sizeof *lane->cost);
 }
@@ -54,6 +86,7 @@ void t2t_session_settle(struct t2t_session *session)
 {
     settle(session, &session->whole, 1);
     for (size_t t = 0; t < session->threads; t++) settle(session, &session->thread[t], 1 / (double)session->threads);
+    count_macs(session);
 }
 
 /* ---- what a session tells ---- */
@@ -68,34 +101,15 @@ void t2t_session_clock_steps(struct t2t_session *session, bool on)
     session->clock_steps = on;
 }
 
-/* Multiply-accumulates of a layer's products with weights, one image: qkv, proj, fc1, fc2. */
-static double product_macs(const struct t2t_config *config, size_t layer)
-{
-    const double tokens = (double)t2t_tokens(config, layer), in = (double)t2t_layer_in(config, layer);
-    const double width = (double)t2t_layer_width(config, layer), hidden = (double)t2t_layer_hidden(config, layer);
-    return tokens * width * (3 * in + width + 2 * hidden);
-}
-
 void t2t_session_reset_costs(struct t2t_session *session)
 {
     const struct t2t_config *config = t2t_model_config(session->model);
     struct t2t_costs *costs = &session->costs;
     memset(costs, 0, sizeof *costs);
     costs->layers = T2T_TOKEN_LAYERS + config->depth;
-    costs->macs =
-        (double)(t2t_tokens(config, T2T_TOKEN_LAYERS) - 1) * 9 * (double)config->token_dim * (double)config->embed_dim +
-        (double)config->embed_dim * (double)config->num_classes; /* project and head */
     for (size_t layer = 0; layer < costs->layers; layer++) {
-        const struct attention_config *attention = &session->plan->layer[layer];
-        const struct attention_shape shape = t2t_layer_shape(session->model, layer);
-        struct t2t_layer_cost *cost = &costs->layer[layer];
-        t2t_layer_name(layer, cost->name);
-        cost->tokens = t2t_tokens(config, layer);
-        cost->attention_macs = attention_method(attention->kind)->macs(&shape, attention);
-        if (layer < T2T_TOKEN_LAYERS && config->tokens_type == T2T_TOKENS_PERFORMER) /* phi(q), phi(k), two products */
-            cost->attention_macs =
-                4.0 * (double)cost->tokens * (double)t2t_performer_features(config) * (double)config->token_dim;
-        cost->macs = cost->attention_macs + product_macs(config, layer);
-        costs->macs += cost->macs;
+        t2t_layer_name(layer, costs->layer[layer].name);
+        costs->layer[layer].tokens = t2t_tokens(config, layer);
     }
+    count_macs(session);
 }

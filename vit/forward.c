@@ -125,6 +125,7 @@ static void attention(const struct run *run, size_t layer, const struct layer_me
         .out_stride = attended.stride,
         .scratch = memory->scratch,
         .step_seconds = run->session->clock_steps && !run->ops->tick ? cost->step_seconds : NULL,
+        .taken = plan->layer[layer].target_error > 0 ? &cost->taken : NULL,
     };
     run->ops->attention(run->device, &call);
     t2t_lane_charge(run->session, run->lane, &cost->attention_seconds, begin);

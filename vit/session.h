@@ -6,8 +6,6 @@
 #include "layers/layers.h"
 #include "vit/model.h"
 
-enum { T2T_TOKEN_LAYERS = 2 };
-
 /* The products of one layer. */
 struct layer_products {
     struct linear *qkv, *proj, *fc1, *fc2;

@@ -16,7 +16,8 @@
 
 enum {
     T2T_MAX_DEPTH = 126,
-    T2T_MAX_LAYERS = T2T_MAX_DEPTH + 2, /* layers with attention: tokens-to-token 1 and 2, then the blocks */
+    T2T_TOKEN_LAYERS = 2,
+    T2T_MAX_LAYERS = T2T_TOKEN_LAYERS + T2T_MAX_DEPTH, /* with attention: tokens-to-token 1 and 2, then the blocks */
     T2T_NAME_BYTES = 64
 };
 
@@ -123,12 +124,13 @@ enum t2t_status t2t_forward(
 struct t2t_layer_cost {
     char name[T2T_NAME_BYTES];
     size_t tokens;
-    double attention_macs;                /* of one image under the plan in use */
+    double attention_macs;                /* of one image under the plan in use, with what a target error took */
     double macs;                          /* ... of the whole layer: its products and attention */
     double attention_seconds;             /* softmax attention or its replacement alone, wall clock or the device's */
     double draw_seconds;                  /* random numbers, on the CPU of those */
     double seconds;                       /* the whole layer, on the same clock */
     double step_seconds[ATTENTION_STEPS]; /* of every thread, where t2t_session_clock_steps() asked for them */
+    struct attention_taken taken;         /* where the plan has a target error */
 };
 struct t2t_costs {
     size_t images;

@@ -19,8 +19,13 @@ struct kde_unit {
     float *scores;               /* [keys, lanes] of a tile of pilot queries */
     float *squares;              /* [keys, T2T_QUARTERS] sums of squared softmax weights */
     float *distance;             /* [keys] of v from its mean */
-    float *pilot_out;            /* [lanes, value_dim]: with a target error, outputs of a tile of pilot queries */
-    double *pilot_size;          /* [groups] squares of those outputs */
+    size_t *bucket;              /* [1] keys of a block, here */
+    /* With a target error: */
+    float *pilot_out;   /* [lanes, value_dim] outputs of a tile of pilot queries */
+    double *pilot_size; /* [groups] squares of those outputs */
+    float *beyond,
+        *largest;  /* [choices, groups, keys] squares of weights outside of the pilots' blocks: sum, largest */
+    double *terms; /* [2, keys] scratch */
     /* For each group: */
     float *probability;        /* [groups, keys] */
     uint64_t *cumulative;      /* [groups, keys] integer probabilities, or their running sums */
@@ -47,7 +52,8 @@ struct kde {
     const struct attention_kernels *kernels;
     const struct attention_call *call;
     bool bfloat16;       /* blocks and samples; order, probabilities and samples are those of float32 */
-    size_t bucket;       /* no more than there are keys */
+    size_t bucket;       /* no more than there are keys; of the first choice */
+    size_t choices;      /* of buckets: each has twice the keys of the one before; 1 without a target error */
     size_t blocks, rows; /* of the block diagonal; queries in each but the last */
     size_t groups;
     size_t samples; /* of a group, at most; of systematic ones no more than there are keys */
@@ -57,6 +63,8 @@ struct kde {
 
 /* The block diagonal of a call, in one group and without memory. */
 struct kde t2t_kde_blocks(const struct cpu_attention *attention);
+/* The same with blocks of so many keys. */
+struct kde t2t_kde_with_bucket(const struct kde *kde, size_t bucket);
 /* What the orders of a unit need; the rest is NULL. */
 struct kde_unit t2t_kde_take_order(struct t2t_arena *arena, const struct kde *kde);
 
@@ -84,13 +92,19 @@ void t2t_kde_prepare_samples(
 /* Probabilities and samples of one group. */
 void t2t_kde_draw_samples(const struct kde *kde, const struct kde_unit *memory, size_t unit, size_t group);
 
-/* squares and distance (kde_pilot.c). */
+/* The share of a pilot's probabilities that is spread evenly: a key that no pilot saw is still found. */
+#define T2T_KDE_EVEN_SHARE 0.3
+
+/* squares and distance, and what a target error needs (kde_pilot.c). */
 void t2t_kde_pilot(const struct kde *kde, const struct kde_unit *memory, const struct query_tile *tile, size_t unit);
 void t2t_kde_pilot_probability(const struct kde *kde, const struct kde_unit *memory, size_t group);
 
-/* The fewest samples, at most kde->samples, with which the group's target error is met as the pilot foretells
- * (kde_error.c). `scratch` [keys]. */
-size_t t2t_kde_samples_for_error(const struct kde *kde, const struct kde_unit *memory, size_t group, double *scratch);
+/* Of a tile of pilots whose weights, not yet divided by their sums, are memory->scores, and whose sorted positions are
+ * `position` [lanes]: adds to beyond and largest (kde_error.c). */
+void t2t_kde_add_beyond(const struct kde *kde, const struct kde_unit *memory, const bool *used, const size_t *position);
+/* Sets bucket, and taken of every group: the cheapest with which the target error is met as the pilot foretells, or
+ * kde->samples. Needs every group's probability. */
+void t2t_kde_choose(const struct kde *kde, const struct kde_unit *memory);
 /* squares [keys] of the group's softmax weights, summed over its pilot queries. */
 void t2t_kde_squares(const struct kde *kde, const struct kde_unit *memory, size_t group, float *squares);
 

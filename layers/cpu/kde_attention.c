@@ -14,11 +14,27 @@ struct kde t2t_kde_blocks(const struct cpu_attention *attention)
 {
     const struct attention_call *call = attention->call;
     const size_t keys = call->shape.keys;
-    struct kde kde = {.kernels = attention->kernels, .call = call, .groups = 1, .samples = call->config.samples};
-    kde.bucket = call->config.bucket < keys ? call->config.bucket : keys;
-    kde.blocks = (keys + kde.bucket - 1) / kde.bucket;
-    kde.rows = (call->shape.queries + kde.blocks - 1) / kde.blocks;
-    return kde;
+    const struct kde kde = {
+        .kernels = attention->kernels, .call = call, .choices = 1, .groups = 1, .samples = call->config.samples};
+    return t2t_kde_with_bucket(&kde, call->config.bucket < keys ? call->config.bucket : keys);
+}
+
+struct kde t2t_kde_with_bucket(const struct kde *kde, size_t bucket)
+{
+    struct kde sized = *kde;
+    sized.bucket = bucket;
+    sized.blocks = (kde->call->shape.keys + bucket - 1) / bucket;
+    sized.rows = (kde->call->shape.queries + sized.blocks - 1) / sized.blocks;
+    return sized;
+}
+
+/* Buckets that a target error chooses from: all smaller than the keys. */
+static size_t bucket_choices(const struct kde *kde)
+{
+    enum { MOST_CHOICES = 3 };
+    size_t choices = 1;
+    while (choices < MOST_CHOICES && kde->bucket << choices < kde->call->shape.keys) choices++;
+    return choices;
 }
 
 struct kde_range t2t_kde_group_blocks(const struct kde *kde, size_t group)
@@ -167,9 +183,14 @@ static struct kde_unit take_unit(struct t2t_arena *arena, const struct kde *kde)
     unit.scores = t2t_arena_take(arena, scored * kde->kernels->lanes, sizeof *unit.scores);
     unit.squares = t2t_arena_take(arena, scored * T2T_QUARTERS, sizeof *unit.squares);
     unit.distance = t2t_arena_take(arena, scored, sizeof *unit.distance);
+    const size_t foretold = call->config.target_error > 0 ? scored : 0;
+    unit.bucket = t2t_arena_take(arena, 1, sizeof *unit.bucket);
     unit.pilot_out =
-        t2t_arena_take(arena, scored ? kde->kernels->lanes * call->shape.value_dim : 0, sizeof *unit.pilot_out);
+        t2t_arena_take(arena, foretold ? kde->kernels->lanes * call->shape.value_dim : 0, sizeof *unit.pilot_out);
     unit.pilot_size = t2t_arena_take(arena, kde->groups, sizeof *unit.pilot_size);
+    unit.beyond = t2t_arena_take(arena, kde->choices * kde->groups * foretold, sizeof *unit.beyond);
+    unit.largest = t2t_arena_take(arena, kde->choices * kde->groups * foretold, sizeof *unit.largest);
+    unit.terms = t2t_arena_take(arena, 2 * foretold, sizeof *unit.terms);
     unit.probability = t2t_arena_take(arena, kde->groups * weighed, sizeof *unit.probability);
     unit.cumulative = t2t_arena_take(arena, kde->groups * weighed, sizeof *unit.cumulative);
     unit.sample = t2t_arena_take(arena, samples, sizeof *unit.sample);
@@ -191,13 +212,26 @@ static struct kde_thread take_thread(struct t2t_arena *arena, const struct kde *
     struct kde_thread own;
     own.tile = t2t_take_tile(arena, kde->kernels, &kde->call->shape);
     const struct attention_shape *shape = &kde->call->shape;
-    const size_t bucket = kde->bfloat16 ? 0 : kde->bucket, packed = kde->bfloat16 ? kde->bucket : 0;
+    const size_t most = kde->bucket << (kde->choices - 1);
+    const size_t bucket = kde->bfloat16 ? 0 : most, packed = kde->bfloat16 ? most : 0;
     own.k = t2t_arena_take(arena, bucket * shape->head_dim, sizeof *own.k);
     own.v = t2t_arena_take(arena, bucket * shape->value_dim, sizeof *own.v);
     own.packed_k = t2t_arena_take(arena, packed * t2t_pairs(shape->head_dim), sizeof *own.packed_k);
     own.packed_v = t2t_arena_take(arena, t2t_pairs(packed) * shape->value_dim, sizeof *own.packed_v);
     own.bias = t2t_arena_take(arena, kde->samples, sizeof *own.bias);
     return own;
+}
+
+/* What a unit took, for reports. */
+static void tell_taken(const struct kde *kde, const struct kde_unit *memory)
+{
+    struct attention_taken *taken = kde->call->taken;
+    if (!taken) return;
+    size_t samples = 0;
+    for (size_t group = 0; group < kde->groups; group++) samples += memory->taken[group];
+    const struct attention_taken own = {1, (double)*memory->bucket, (double)samples / (double)kde->groups};
+#pragma omp critical(t2t_kde_taken)
+    attention_taken_add(taken, &own);
 }
 
 /* Units in parallel. */
@@ -210,8 +244,10 @@ static void attend_whole_units(const struct kde *kde, size_t threads, size_t uni
         t2t_kde_order_queries(kde, memory, unit);
         t2t_kde_order_keys(kde, memory, unit);
         t2t_kde_prepare_samples(kde, memory, &own->tile, unit);
-        for (size_t group = 0; group < kde->groups; group++) draw_samples(kde, memory, unit, group);
-        for (size_t block = 0; block < kde->blocks; block++) attend_block(kde, memory, own, unit, block);
+        const struct kde sized = t2t_kde_with_bucket(kde, *memory->bucket);
+        for (size_t group = 0; group < kde->groups; group++) draw_samples(&sized, memory, unit, group);
+        for (size_t block = 0; block < sized.blocks; block++) attend_block(&sized, memory, own, unit, block);
+        tell_taken(kde, memory);
     }
 }
 
@@ -242,9 +278,14 @@ static void attend_shared_units(const struct kde *kde, size_t threads, size_t un
         for (size_t task = 0; task < units * kde->groups; task++)
             draw_samples(kde, &kde->units[task / kde->groups], task / kde->groups, task % kde->groups);
 #pragma omp for schedule(dynamic)
-        for (size_t task = 0; task < units * kde->blocks; task++)
-            attend_block(kde, &kde->units[task / kde->blocks], own, task / kde->blocks, task % kde->blocks);
+        for (size_t task = 0; task < units * kde->blocks; task++) { /* of the smallest buckets: the most */
+            const struct kde_unit *memory = &kde->units[task / kde->blocks];
+            const struct kde sized = t2t_kde_with_bucket(kde, *memory->bucket);
+            if (task % kde->blocks < sized.blocks)
+                attend_block(&sized, memory, own, task / kde->blocks, task % kde->blocks);
+        }
     }
+    for (size_t unit = 0; unit < units; unit++) tell_taken(kde, &kde->units[unit]);
 }
 
 void t2t_kde_attention(const struct cpu_attention *attention, struct t2t_arena *arena)
@@ -257,6 +298,7 @@ void t2t_kde_attention(const struct cpu_attention *attention, struct t2t_arena *
     kde.groups = attention_sample_groups(config);
     kde.bfloat16 = t2t_in_bfloat16(attention);
     if (config->sampling == KDE_SYSTEMATIC && !call->draws.sample_key && kde.samples > keys) kde.samples = keys;
+    if (config->target_error > 0) kde.choices = bucket_choices(&kde);
     kde.units = t2t_arena_take(arena, in_flight, sizeof *kde.units);
     kde.threads = t2t_arena_take(arena, threads, sizeof *kde.threads);
     for (size_t i = 0; i < in_flight; i++) {

@@ -1,14 +1,51 @@
-/* How many samples a target error takes, as KDEformer's pilot foretells it (layers/kdeformer-sampling.md).
+/* Buckets and samples that a target error takes, as KDEformer's pilot foretells them (layers/kdeformer-sampling.md).
  *
- * The error is that of a sample group's outputs in the Frobenius norm, over their own. Blocks and the order of systematic
- * sampling only make it smaller.
+ * The error is that of a sample group's outputs in the Frobenius norm, over their own. A pilot query's own block is
+ * exact, and its own softmax row had a part in the probabilities: of each key, the pilot that weighs it most is held
+ * against what the probability would have been without it. The order of systematic sampling only makes errors smaller.
  */
 #include <math.h>
 
 #include "layers/cpu/kde.h"
 
-/* The sum over keys of term_j (1 / expected_j - 1), where expected_j = min(1, factor p_j) sum to `samples`. */
-static double predicted_squares(const double *term, const float *probability, size_t keys, size_t samples)
+static struct kde choice_of(const struct kde *kde, size_t choice)
+{
+    return t2t_kde_with_bucket(kde, kde->bucket << choice);
+}
+
+/* Arrays of a group under a choice of buckets. */
+static size_t at_choice(const struct kde *kde, size_t choice, size_t group)
+{
+    return (choice * kde->groups + group) * kde->call->shape.keys;
+}
+
+void t2t_kde_add_beyond(const struct kde *kde, const struct kde_unit *memory, const bool *used, const size_t *position)
+{
+    const size_t keys = kde->call->shape.keys, lanes = kde->kernels->lanes;
+    const bool all = kde->call->config.probability == KDE_COLUMN_NORM; /* no query but the pilots' */
+    for (size_t lane = 0; lane < lanes; lane++) {
+        if (!used[lane]) continue;
+        const float *score = memory->scores + lane;
+        double sum = 0;
+        for (size_t j = 0; j < keys; j++) sum += (double)score[j * lanes];
+        const float share = (float)(1 / sum);
+        for (size_t choice = 0; choice < kde->choices; choice++) {
+            const struct kde sized = choice_of(kde, choice);
+            const uint32_t bucket = (uint32_t)sized.bucket, begin = (uint32_t)(position[lane] / sized.rows) * bucket;
+            float *restrict beyond = memory->beyond + at_choice(kde, choice, lane % kde->groups);
+            float *restrict largest = memory->largest + at_choice(kde, choice, lane % kde->groups);
+            for (size_t j = 0; j < keys; j++) {
+                const float a = score[j * lanes] * share;
+                const float square = memory->k_position[j] - begin < bucket ? 0 : a * a;
+                beyond[j] += square;
+                if (!all && square > largest[j]) largest[j] = square;
+            }
+        }
+    }
+}
+
+/* f such that the expected draws min(1, f p_j) sum to `samples`; INFINITY: every key that can be is certain. */
+static double factor_of(const float *probability, size_t keys, size_t samples)
 {
     enum { MOST_ROUNDS = 64 }; /* each finds more keys that are certain, or is the last */
     double factor = (double)samples;
@@ -17,43 +54,86 @@ static double predicted_squares(const double *term, const float *probability, si
         double rest = 0;
         size_t found = 0;
         for (size_t j = 0; j < keys; j++) {
-            if (factor * (double)probability[j] >= 1)
-                found++;
-            else
-                rest += (double)probability[j];
+            const bool is_certain = factor * (double)probability[j] >= 1;
+            found += is_certain;
+            rest += is_certain ? 0 : (double)probability[j];
         }
-        if (!(rest > 0)) return 0;
-        if (found >= samples) return INFINITY;
+        if (!(rest > 0) || found >= samples) return INFINITY;
         factor = (double)(samples - found) / rest;
         if (found == certain) break;
         certain = found;
     }
+    return factor;
+}
+
+/* The sum over keys of a term by the pilots but one, and one by that one. */
+struct key_terms {
+    const float *probability, *without; /* [keys]: by all pilots; without the one that weighs the key most */
+    const double *others, *most;        /* [keys] */
+};
+
+static double predicted_squares(const struct key_terms *terms, size_t keys, size_t samples)
+{
+    if (samples >= keys) return 0;
+    const double factor = factor_of(terms->probability, keys, samples);
     double sum = 0;
     for (size_t j = 0; j < keys; j++) {
-        const double expected = factor * (double)probability[j];
-        if (expected < 1) sum += term[j] * (1 / expected - 1);
+        const double expected = factor * (double)terms->probability[j], without = factor * (double)terms->without[j];
+        sum += (expected < 1 ? terms->others[j] * (1 / expected - 1) : 0) +
+               (without < 1 ? terms->most[j] * (1 / without - 1) : 0);
     }
     return sum;
 }
 
-size_t t2t_kde_samples_for_error(const struct kde *kde, const struct kde_unit *memory, size_t group, double *scratch)
+/* The fewest samples, at most `high`, with which a group's target error is met. */
+static size_t fewest_samples(
+    const struct kde *kde, const struct kde_unit *memory, size_t group, const struct key_terms *terms, size_t high)
 {
-    const size_t keys = kde->call->shape.keys;
-    const float *probability = memory->probability + group * keys;
     const double target = (double)kde->call->config.target_error;
     const double allowed = target * target * memory->pilot_size[group];
-    float *squares =
-        memory->scores + group * keys; /* the pilot is done with them, and there are more lanes than groups */
-    t2t_kde_squares(kde, memory, group, squares);
-    for (size_t j = 0; j < keys; j++)
-        scratch[j] = (double)squares[j] * (double)memory->distance[j] * (double)memory->distance[j];
-    size_t low = 1, high = kde->samples; /* NaN anywhere ends at `high` */
+    size_t low = 1; /* NaN anywhere ends at `high` */
     while (low < high) {
         const size_t middle = (low + high) / 2;
-        if (predicted_squares(scratch, probability, keys, middle) <= allowed)
+        if (predicted_squares(terms, kde->call->shape.keys, middle) <= allowed)
             high = middle;
         else
             low = middle + 1;
     }
     return high;
+}
+
+/* The same under a choice of buckets. */
+static size_t samples_of_choice(const struct kde *kde, const struct kde_unit *memory, size_t choice, size_t group)
+{
+    const size_t keys = kde->call->shape.keys, at = at_choice(kde, choice, group);
+    const float *probability = memory->probability + group * keys;
+    float *squares = memory->scores, *without = squares + keys; /* the pilot is done with them */
+    double *others = memory->terms, *most = others + keys;
+    const double even = T2T_KDE_EVEN_SHARE / (double)keys;
+    t2t_kde_squares(kde, memory, group, squares);
+    for (size_t j = 0; j < keys; j++) {
+        const double distance = (double)memory->distance[j], largest = (double)memory->largest[at + j];
+        const double left = squares[j] > 0 ? fmax(0, 1 - largest / (double)squares[j]) : 1;
+        without[j] = (float)(even + fmax(0, (double)probability[j] - even) * sqrt(left));
+        most[j] = largest * distance * distance;
+        others[j] = fmax(0, (double)memory->beyond[at + j] - largest) * distance * distance;
+    }
+    const struct key_terms terms = {probability, without, others, most};
+    return fewest_samples(kde, memory, group, &terms, kde->samples);
+}
+
+void t2t_kde_choose(const struct kde *kde, const struct kde_unit *memory)
+{
+    size_t least = SIZE_MAX;
+    for (size_t choice = 0; choice < kde->choices; choice++) {
+        size_t samples[T2T_QUARTERS], cost = kde->groups * (kde->bucket << choice);
+        for (size_t group = 0; group < kde->groups; group++) {
+            samples[group] = samples_of_choice(kde, memory, choice, group);
+            cost += samples[group];
+        }
+        if (cost >= least) continue;
+        least = cost;
+        *memory->bucket = kde->bucket << choice;
+        for (size_t group = 0; group < kde->groups; group++) memory->taken[group] = samples[group];
+    }
 }

@@ -9,9 +9,6 @@
 
 #include "layers/cpu/kde.h"
 
-/* The share of the probabilities that is spread evenly: a key that no pilot saw is still found. */
-static const double uniform_share = 0.3;
-
 /* Mean of the rows of v, in float32. */
 static void mean_value(const struct kde *kde, const struct kde_unit *memory, const float *v, float *mean)
 {
@@ -99,23 +96,28 @@ void t2t_kde_pilot(const struct kde *kde, const struct kde_unit *memory, const s
     const struct attention_kernels *kernels = kde->kernels;
     const struct head_view head = t2t_head_view(call, unit);
     const size_t pilots = pilots_of_group(kde);
+    const bool target = call->config.target_error > 0;
     struct key_run keys = {.k = head.k, .k_stride = call->k_stride, .keys = call->shape.keys};
     memset(memory->squares, 0, call->shape.keys * T2T_QUARTERS * sizeof *memory->squares);
     memset(memory->pilot_size, 0, kde->groups * sizeof *memory->pilot_size);
+    for (size_t i = 0; i < kde->choices * kde->groups * call->shape.keys && target; i++)
+        memory->beyond[i] = memory->largest[i] = 0;
     for (size_t first = 0; first < pilots * kde->groups; first += kernels->lanes) {
         const float *rows[T2T_MAX_LANES];
+        size_t position[T2T_MAX_LANES] = {0};
         bool used[T2T_MAX_LANES] = {false};
         /* pilots of the groups in turn: quarters tell them apart */
         for (size_t lane = 0; lane < kernels->lanes; lane++) {
             const size_t i = (first + lane) / kde->groups, group = (first + lane) % kde->groups;
-            size_t position = 0;
-            used[lane] = i < pilots && pilot_position(kde, unit, group, i, pilots, &position);
-            rows[lane] = head.q + (used[lane] ? memory->q_order[position] : 0) * call->q_stride;
+            used[lane] = i < pilots && pilot_position(kde, unit, group, i, pilots, &position[lane]);
+            rows[lane] = head.q + (used[lane] ? memory->q_order[position[lane]] : 0) * call->q_stride;
         }
         keys.narrow = pilots * kde->groups - first <= kernels->lanes / 2;
         t2t_begin_tile(kernels, tile, rows, kernels->lanes, call->shape.scale);
         kernels->column_squares(tile, &keys, used, memory->scores, memory->squares);
-        if (call->config.target_error > 0) add_pilot_outputs(kde, memory, tile, &keys, used, &head);
+        if (!target) continue;
+        t2t_kde_add_beyond(kde, memory, used, position);
+        add_pilot_outputs(kde, memory, tile, &keys, used, &head);
     }
     float *mean = (float *)(memory->vectors + 2 * (call->shape.value_dim + 1));
     mean_value(kde, memory, head.v, mean);
@@ -143,7 +145,7 @@ void t2t_kde_pilot_probability(const struct kde *kde, const struct kde_unit *mem
     for (size_t j = 0; j < keys; j++) run[j % 4] += (double)probability[j];
     for (size_t i = 0; i < 4; i++) sum += run[i];
     const double even = 1 / (double)keys; /* all there is where v is one value throughout */
-    const float share = sum > 0 ? (float)((1 - uniform_share) / sum) : 0;
-    const float floor_share = (float)(sum > 0 ? uniform_share * even : even);
+    const float share = sum > 0 ? (float)((1 - T2T_KDE_EVEN_SHARE) / sum) : 0;
+    const float floor_share = (float)(sum > 0 ? T2T_KDE_EVEN_SHARE * even : even);
     for (size_t j = 0; j < keys; j++) probability[j] = probability[j] * share + floor_share;
 }

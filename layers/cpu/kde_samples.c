@@ -127,12 +127,10 @@ static void take_systematic(const struct kde *kde, const struct kde_unit *memory
     const float *probability, uint64_t *weight)
 {
     struct kde_sample *sample = memory->sample + group * kde->samples;
-    size_t samples = kde->samples;
-    if (kde->call->config.target_error > 0)
-        samples = t2t_kde_samples_for_error(kde, memory, group, (double *)(void *)weight);
     const uint32_t uniform = (uint32_t)(kde->call->draws.sample_uniform[unit] + ((uint64_t)group << 32) / kde->groups);
     t2t_kde_weigh(probability, kde->call->shape.keys, weight);
-    const size_t taken = t2t_kde_systematic(memory->k_order, kde->call->shape.keys, samples, uniform, weight, sample);
+    const size_t taken =
+        t2t_kde_systematic(memory->k_order, kde->call->shape.keys, memory->taken[group], uniform, weight, sample);
     for (size_t s = 0; s < taken; s++) take_sample(kde, memory, unit, group, s, sample[s]);
     memory->taken[group] = taken;
 }
@@ -141,6 +139,9 @@ void t2t_kde_prepare_samples(
     const struct kde *kde, const struct kde_unit *memory, const struct query_tile *tile, size_t unit)
 {
     const struct attention_shape *shape = &kde->call->shape;
+    const bool target = kde->call->config.target_error > 0;
+    *memory->bucket = kde->bucket;
+    for (size_t group = 0; group < kde->groups; group++) memory->taken[group] = kde->samples;
     if (!kde->samples || kde->call->draws.sample_key) return;
     const double clock = t2t_step_begin(kde->call);
     switch (kde->call->config.probability) {
@@ -152,7 +153,11 @@ void t2t_kde_prepare_samples(
         for (size_t j = 0; j < shape->keys; j++) memory->probability[j] = 1 / (float)shape->keys;
         break;
     case KDE_PILOT:
-    case KDE_COLUMN_NORM: t2t_kde_pilot(kde, memory, tile, unit); break;
+    case KDE_COLUMN_NORM:
+        t2t_kde_pilot(kde, memory, tile, unit);
+        for (size_t group = 0; group < kde->groups && target; group++) t2t_kde_pilot_probability(kde, memory, group);
+        if (target) t2t_kde_choose(kde, memory);
+        break;
     }
     t2t_step_end(kde->call, ATTENTION_STEP_PROBABILITIES, clock);
 }
@@ -161,7 +166,6 @@ void t2t_kde_draw_samples(const struct kde *kde, const struct kde_unit *memory, 
 {
     const size_t keys = kde->call->shape.keys;
     const struct attention_config *config = &kde->call->config;
-    memory->taken[group] = kde->samples;
     if (!kde->samples) return;
     double clock = t2t_step_begin(kde->call);
     if (kde->call->draws.sample_key) {
@@ -169,7 +173,7 @@ void t2t_kde_draw_samples(const struct kde *kde, const struct kde_unit *memory, 
         return;
     }
     const bool own = t2t_kde_needs_pilot(config);
-    if (own) t2t_kde_pilot_probability(kde, memory, group);
+    if (own && !(config->target_error > 0)) t2t_kde_pilot_probability(kde, memory, group);
     clock = t2t_step_end(kde->call, ATTENTION_STEP_PROBABILITIES, clock);
     const float *probability = memory->probability + (own ? group * keys : 0);
     uint64_t *sums = memory->cumulative + group * keys;

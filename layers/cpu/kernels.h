@@ -100,7 +100,7 @@ struct attention_kernels {
     void (*attend_features)(const struct query_tile *tile, const struct feature_run *run);
     /* With a[j][i] = the softmax over keys j of the scores of query i:
      * squares[j * QUARTERS + r] += sum of a[j][i]^2 over the lanes i with i mod QUARTERS = r and used[i].
-     * scores [keys, lanes] is scratch. */
+     * scores [keys, lanes] is left with the weights, not yet divided by their sums. */
     void (*column_squares)(
         const struct query_tile *tile, const struct key_run *run, const bool *used, float *scores, float *squares);
     /* rows[i][c] = value[c * lanes + i] / sum[i] for i < count. */

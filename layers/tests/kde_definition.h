@@ -56,6 +56,9 @@ void run_drawn(const struct attention_kernels *kernels, size_t threads, const st
     const struct attention_config *config, const struct drawn *drawn, float *out);
 void run_engine(const struct attention_kernels *kernels, size_t threads, const struct problem *problem,
     const struct attention_config *config, uint64_t seed, float *out);
+/* The same, and what it took. */
+void run_engine_telling(const struct attention_kernels *kernels, size_t threads, const struct problem *problem,
+    const struct attention_config *config, uint64_t seed, float *out, struct attention_taken *taken);
 /* Frobenius norm of the difference over that of `wanted`. */
 double relative_error(const float *found, const double *wanted, size_t count);
 /* The engine's error against the definition. */

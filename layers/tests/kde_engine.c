@@ -75,7 +75,7 @@ void free_drawn(struct drawn *drawn)
 
 static void call_engine(const struct attention_kernels *kernels, size_t threads, const struct attention_shape *shape,
     const struct attention_config *config, const struct drawn *drawn, size_t batch, const float *q, const float *k,
-    const float *v, float *out)
+    const float *v, float *out, struct attention_taken *taken)
 {
     const size_t qk_width = shape->heads * shape->head_dim, v_width = shape->heads * shape->value_dim;
     struct attention_call call = {.shape = *shape,
@@ -91,7 +91,8 @@ static void call_engine(const struct attention_kernels *kernels, size_t threads,
         .k_stride = qk_width,
         .v_stride = v_width,
         .out = out,
-        .out_stride = v_width};
+        .out_stride = v_width,
+        .taken = taken};
     call.scratch = allocate(t2t_cpu_attention_scratch(kernels, threads, shape, config, batch));
     t2t_cpu_attention(kernels, threads, &call);
     free(call.scratch);
@@ -100,16 +101,22 @@ static void call_engine(const struct attention_kernels *kernels, size_t threads,
 void run_drawn(const struct attention_kernels *kernels, size_t threads, const struct problem *problem,
     const struct attention_config *config, const struct drawn *drawn, float *out)
 {
-    call_engine(kernels, threads, &problem->shape, config, drawn, 1, problem->q, problem->k, problem->v, out);
+    call_engine(kernels, threads, &problem->shape, config, drawn, 1, problem->q, problem->k, problem->v, out, NULL);
+}
+
+void run_engine_telling(const struct attention_kernels *kernels, size_t threads, const struct problem *problem,
+    const struct attention_config *config, uint64_t seed, float *out, struct attention_taken *taken)
+{
+    const uint64_t image = 0;
+    struct drawn drawn = draw_samples(&problem->shape, config, seed, &image, 1);
+    call_engine(kernels, threads, &problem->shape, config, &drawn, 1, problem->q, problem->k, problem->v, out, taken);
+    free_drawn(&drawn);
 }
 
 void run_engine(const struct attention_kernels *kernels, size_t threads, const struct problem *problem,
     const struct attention_config *config, uint64_t seed, float *out)
 {
-    const uint64_t image = 0;
-    struct drawn drawn = draw_samples(&problem->shape, config, seed, &image, 1);
-    run_drawn(kernels, threads, problem, config, &drawn, out);
-    free_drawn(&drawn);
+    run_engine_telling(kernels, threads, problem, config, seed, out, NULL);
 }
 
 double relative_error(const float *found, const double *wanted, size_t count)
@@ -153,7 +160,7 @@ void check_batch_and_threads(const struct attention_kernels *kernels, const stru
         for (size_t threads = 1; threads <= 4; threads++) { /* with more threads than heads they share a unit */
             float *out = (threads == 1 ? alone : together) + image * OUTPUTS;
             call_engine(kernels, threads, &shape, config, &drawn, 1, q + image * QUERIES * HEADS * DIM,
-                k + image * KEYS * HEADS * DIM, v + image * KEYS * HEADS * VALUES, out);
+                k + image * KEYS * HEADS * DIM, v + image * KEYS * HEADS * VALUES, out, NULL);
             assert_memory_equal(out, alone + image * OUTPUTS, OUTPUTS * sizeof *out);
         }
         free_drawn(&drawn);
@@ -161,7 +168,7 @@ void check_batch_and_threads(const struct attention_kernels *kernels, const stru
     struct drawn drawn = draw_samples(&shape, config, 1, images, BATCH);
     for (size_t threads = 1; threads <= 4; threads++) {
         memset(together, 0, BATCH * OUTPUTS * sizeof *together);
-        call_engine(kernels, threads, &shape, config, &drawn, BATCH, q, k, v, together);
+        call_engine(kernels, threads, &shape, config, &drawn, BATCH, q, k, v, together, NULL);
         assert_memory_equal(together, alone, BATCH * OUTPUTS * sizeof *together);
     }
     free_drawn(&drawn);

@@ -40,6 +40,7 @@ static void expect_near(float found, double wanted, double allowed)
 /* `lanes` of the queries are in use, but for some in between. */
 static void check_squares(const struct attention_kernels *kernels, size_t count, size_t dim, size_t lanes, float factor)
 {
+    static double weight[T2T_MAX_LANES][MOST_KEYS];
     const float *row[T2T_MAX_LANES];
     double wanted[MOST_KEYS * T2T_QUARTERS], score[MOST_KEYS];
     bool used[T2T_MAX_LANES] = {false};
@@ -55,18 +56,26 @@ static void check_squares(const struct attention_kernels *kernels, size_t count,
             largest = fmax(largest, score[j]);
         }
         for (size_t j = 0; j < count; j++) sum += exp2(score[j] - largest);
+        for (size_t j = 0; j < count; j++) weight[i][j] = exp2(score[j] - largest) / sum;
         for (size_t j = 0; j < count && used[i]; j++)
-            wanted[j * T2T_QUARTERS + i % T2T_QUARTERS] += pow(exp2(score[j] - largest) / sum, 2);
+            wanted[j * T2T_QUARTERS + i % T2T_QUARTERS] += weight[i][j] * weight[i][j];
     }
     const struct query_tile tile = {.head_dim = dim, .query = query};
     const struct key_run run = {.k = keys, .k_stride = MOST_DIM, .keys = count, .narrow = lanes <= kernels->lanes / 2};
+    for (size_t i = 0; i < count * kernels->lanes; i++) scores[i] = NAN;
     put_guards(scores + count * kernels->lanes);
     put_guards(squares + count * T2T_QUARTERS);
     kernels->column_squares(&tile, &run, used, scores, squares);
     check_guards(scores + count * kernels->lanes);
     check_guards(squares + count * T2T_QUARTERS);
-    /* scores up to 1e4 round at 1e-3 */
-    for (size_t i = 0; i < count * T2T_QUARTERS; i++) expect_near(squares[i], wanted[i], factor > 1 ? 3e-3 : 3e-5);
+    const double allowed = factor > 1 ? 3e-3 : 3e-5; /* scores up to 1e4 round at 1e-3 */
+    for (size_t i = 0; i < count * T2T_QUARTERS; i++) expect_near(squares[i], wanted[i], allowed);
+    for (size_t i = 0; i < lanes; i++) { /* scores are left with the weights, not yet divided by their sums */
+        double sum = 0;
+        for (size_t j = 0; j < count; j++) sum += (double)scores[j * kernels->lanes + i];
+        for (size_t j = 0; j < count && used[i]; j++)
+            expect_near((float)((double)scores[j * kernels->lanes + i] / sum), weight[i][j], allowed);
+    }
 }
 
 static void check_distances(const struct attention_kernels *kernels, size_t count, size_t dim)
