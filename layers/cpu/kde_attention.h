@@ -16,7 +16,8 @@ enum { T2T_KDE_STEPS = 40, T2T_KDE_VECTORS = T2T_KDE_STEPS + 2 };
 void t2t_kde_probability(const struct attention_kernels *kernels, const float *v, size_t stride, size_t keys,
     size_t dim, float *probability, double *vectors);
 
-/* norm[j] = |[v_j, 1]|; returns |[V, 1]| so closely that the p above stand. */
+/* norm[j] = |[v_j, 1]|; returns |[V, 1]| so closely that the p above stand. Both are in a unit of their own where squares
+ * of v leave the range of float32: what counts is their ratio. */
 double t2t_kde_value_norms(const struct attention_kernels *kernels, const float *v, size_t stride, size_t keys,
     size_t dim, float *norm, double *vectors);
 

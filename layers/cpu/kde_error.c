@@ -85,16 +85,18 @@ static double predicted_squares(const struct key_terms *terms, size_t keys, size
     return sum;
 }
 
-/* The fewest samples, at most `high`, with which a group's target error is met. */
+/* The fewest samples with which a group's target error is met: `limit` where more than that would be. */
 static size_t fewest_samples(
-    const struct kde *kde, const struct kde_unit *memory, size_t group, const struct key_terms *terms, size_t high)
+    const struct kde *kde, const struct kde_unit *memory, size_t group, const struct key_terms *terms, size_t limit)
 {
+    const size_t keys = kde->call->shape.keys;
     const double target = (double)kde->call->config.target_error;
     const double allowed = target * target * memory->pilot_size[group];
-    size_t low = 1; /* NaN anywhere ends at `high` */
+    size_t low = 1, high = limit; /* NaN anywhere ends at `limit` */
+    if (limit < 2 || !(predicted_squares(terms, keys, limit - 1) <= allowed)) return limit;
     while (low < high) {
         const size_t middle = (low + high) / 2;
-        if (predicted_squares(terms, kde->call->shape.keys, middle) <= allowed)
+        if (predicted_squares(terms, keys, middle) <= allowed)
             high = middle;
         else
             low = middle + 1;
@@ -102,8 +104,9 @@ static size_t fewest_samples(
     return high;
 }
 
-/* The same under a choice of buckets. */
-static size_t samples_of_choice(const struct kde *kde, const struct kde_unit *memory, size_t choice, size_t group)
+/* ... under a choice of buckets. */
+static size_t samples_of_choice(
+    const struct kde *kde, const struct kde_unit *memory, size_t choice, size_t group, size_t limit)
 {
     const size_t keys = kde->call->shape.keys, at = at_choice(kde, choice, group);
     const float *probability = memory->probability + group * keys;
@@ -119,21 +122,27 @@ static size_t samples_of_choice(const struct kde *kde, const struct kde_unit *me
         others[j] = fmax(0, (double)memory->beyond[at + j] - largest) * distance * distance;
     }
     const struct key_terms terms = {probability, without, others, most};
-    return fewest_samples(kde, memory, group, &terms, kde->samples);
+    return fewest_samples(kde, memory, group, &terms, limit);
 }
 
 void t2t_kde_choose(const struct kde *kde, const struct kde_unit *memory)
 {
-    size_t least = SIZE_MAX;
+    const size_t groups = kde->groups, beyond = kde->samples + 1;
+    size_t least = SIZE_MAX; /* of the choices that meet the target: keys that a query of each group sees, together */
     for (size_t choice = 0; choice < kde->choices; choice++) {
-        size_t samples[T2T_QUARTERS], cost = kde->groups * (kde->bucket << choice);
-        for (size_t group = 0; group < kde->groups; group++) {
-            samples[group] = samples_of_choice(kde, memory, choice, group);
+        const size_t bucket = kde->bucket << choice;
+        size_t samples[T2T_QUARTERS], cost = groups * bucket;
+        bool meets = true;
+        for (size_t group = 0; group < groups && cost < least; group++) {
+            const size_t limit = least - cost < beyond ? least - cost : beyond;
+            samples[group] = samples_of_choice(kde, memory, choice, group, limit);
+            meets = meets && samples[group] < beyond;
             cost += samples[group];
         }
-        if (cost >= least) continue;
-        least = cost;
-        *memory->bucket = kde->bucket << choice;
-        for (size_t group = 0; group < kde->groups; group++) memory->taken[group] = samples[group];
+        if (choice && (!meets || cost >= least)) continue;
+        if (meets) least = cost;
+        *memory->bucket = bucket;
+        for (size_t group = 0; group < groups; group++)
+            memory->taken[group] = samples[group] < beyond ? samples[group] : kde->samples;
     }
 }

@@ -43,13 +43,53 @@ static double largest_eigenvalue(const double *diagonal, const double *beside, s
     return high;
 }
 
-/* out = W^T W x with W = [V, 1]. */
-static void times_gram(const struct attention_kernels *kernels, const float *v, size_t stride, size_t keys, size_t dim,
-    const double *x, double *out, float *narrow)
+/* The rows of W, and the power of two that they come in units of: 1, unless squares leave the range of float32. */
+struct rows {
+    const struct attention_kernels *kernels;
+    const float *v;
+    size_t stride, count, dim;
+    double unit;
+};
+
+static double entry(const struct rows *w, size_t row, size_t c)
 {
-    for (size_t c = 0; c <= dim; c++) narrow[c] = (float)x[c];
-    memset(out, 0, (dim + 1) * sizeof *out);
-    kernels->gram_times(v, stride, keys, dim, narrow, narrow + dim + 1, out);
+    return (c < w->dim ? (double)w->v[row * w->stride + c] : 1) / w->unit;
+}
+
+/* out = W^T W x. */
+static void times_gram(const struct rows *w, const double *x, double *out, float *narrow)
+{
+    const size_t width = w->dim + 1;
+    memset(out, 0, width * sizeof *out);
+    if (w->unit > 1) {
+        for (size_t row = 0; row < w->count; row++) {
+            double product = 0;
+            for (size_t c = 0; c < width; c++) product += entry(w, row, c) * x[c];
+            for (size_t c = 0; c < width; c++) out[c] += product * entry(w, row, c);
+        }
+        return;
+    }
+    for (size_t c = 0; c < width; c++) narrow[c] = (float)x[c];
+    w->kernels->gram_times(w->v, w->stride, w->count, w->dim, narrow, narrow + width, out);
+}
+
+/* norm[j] = the length of row j; chooses the unit. */
+static void row_lengths(struct rows *w, float *norm)
+{
+    float longest = 0, largest = 0;
+    w->unit = 1;
+    w->kernels->row_norms(w->v, w->stride, w->count, w->dim, norm);
+    for (size_t j = 0; j < w->count; j++) longest = norm[j] > longest ? norm[j] : longest;
+    if (longest < 0x1p50F) return;
+    for (size_t j = 0; j < w->count; j++)
+        for (size_t c = 0; c < w->dim; c++) largest = fmaxf(largest, fabsf(w->v[j * w->stride + c]));
+    if (!isfinite(largest)) return;
+    w->unit = ldexp(1, ilogb((double)largest));
+    for (size_t j = 0; j < w->count; j++) {
+        double squares = 0;
+        for (size_t c = 0; c <= w->dim; c++) squares += entry(w, j, c) * entry(w, j, c);
+        norm[j] = (float)sqrt(squares);
+    }
 }
 
 /* A direction that no weights were trained to avoid: the fractions of multiples of the golden ratio, less a half. */
@@ -62,20 +102,19 @@ static double spread_out(size_t c)
  * sum of W's rows, its longest row and a fixed direction, each of length one, so that neither a common direction nor a
  * single huge value is missed, nor a strong direction along which rows cancel.
  * `tolerance` is that of the norm, relative: the last step must have changed it by less than a quarter. */
-static double operator_norm(const struct attention_kernels *kernels, const float *v, size_t stride, size_t keys,
-    size_t dim, size_t longest, double tolerance, double *vectors)
+static double operator_norm(const struct rows *w, size_t longest, double tolerance, double *vectors)
 {
-    const size_t width = dim + 1;
+    const size_t width = w->dim + 1;
     double *basis = vectors; /* [T2T_KDE_STEPS, width] */
     double *next = vectors + T2T_KDE_STEPS * width;
     float *narrow = (float *)(next + width);
     double diagonal[T2T_KDE_STEPS], beside[T2T_KDE_STEPS], largest = 0;
 
     memset(basis, 0, width * sizeof *basis);
-    basis[dim] = 1;
-    times_gram(kernels, v, stride, keys, dim, basis, next, narrow); /* the sum of all rows */
+    basis[w->dim] = 1;
+    times_gram(w, basis, next, narrow); /* the sum of all rows */
     const double length = norm_of(next, width);
-    for (size_t c = 0; c < width; c++) basis[c] = c < dim ? (double)v[longest * stride + c] : 1;
+    for (size_t c = 0; c < width; c++) basis[c] = entry(w, longest, c);
     const double longest_length = norm_of(basis, width);
     const double spread_length = sqrt((double)width / 12);
     for (size_t c = 0; c < width; c++)
@@ -84,7 +123,7 @@ static double operator_norm(const struct attention_kernels *kernels, const float
     for (size_t c = 0; c < width; c++) basis[c] /= start;
 
     for (size_t step = 0; step < T2T_KDE_STEPS; step++) {
-        times_gram(kernels, v, stride, keys, dim, basis + step * width, next, narrow);
+        times_gram(w, basis + step * width, next, narrow);
         diagonal[step] = dot_of(next, basis + step * width, width);
         for (size_t i = 0; i <= step; i++) {
             const double share = dot_of(next, basis + i * width, width);
@@ -104,7 +143,8 @@ static double operator_norm(const struct attention_kernels *kernels, const float
 double t2t_kde_value_norms(const struct attention_kernels *kernels, const float *v, size_t stride, size_t keys,
     size_t dim, float *norm, double *vectors)
 {
-    kernels->row_norms(v, stride, keys, dim, norm);
+    struct rows w = {.kernels = kernels, .v = v, .stride = stride, .count = keys, .dim = dim};
+    row_lengths(&w, norm);
     size_t longest = 0;
     double shortest = INFINITY, squares = 0;
     for (size_t j = 0; j < keys; j++) {
@@ -115,7 +155,7 @@ double t2t_kde_value_norms(const struct attention_kernels *kernels, const float 
     }
     /* How much a relative error of the norm moves p at most: by the share that 1 / keys has in the smallest p. */
     const double share = sqrt(squares) / (double)keys / (shortest + sqrt(squares) / (double)keys);
-    return operator_norm(kernels, v, stride, keys, dim, longest, 4e-5 / share, vectors);
+    return operator_norm(&w, longest, 4e-5 / share, vectors);
 }
 
 void t2t_kde_probability(const struct attention_kernels *kernels, const float *v, size_t stride, size_t keys,

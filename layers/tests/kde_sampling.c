@@ -55,6 +55,33 @@ static void engine_follows_definition(void **state)
     print_message("  worst %.1e\n", worst);
 }
 
+/* BigGAN's layer and the Long Range Arena's (of one head), whole; and values whose squares leave the range of float32. */
+static void engine_follows_definition_at_size(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t queries, keys, head_dim, value_dim;
+        float unit;
+    } sizes[] = {
+        {4096, 1024, 64, 256, 1}, {4096, 4096, 32, 32, 1}, {500, 300, 16, 16, 1e20F}, {500, 300, 16, 16, 1e30F}};
+    static const struct attention_config ways[] = {
+        {ATTENTION_KDEFORMER, .projections = 7, .bucket = 32, .samples = 98, .sample_groups = 1},
+        {ATTENTION_KDEFORMER, .projections = 7, .bucket = 16, .samples = 96, .sampling = KDE_SYSTEMATIC,
+            .probability = KDE_PILOT, .pilot = 32, .sample_groups = 4}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct problem problem =
+            make_problem(sizes[i].queries, sizes[i].keys, sizes[i].head_dim, sizes[i].value_dim, 2, i + 1);
+        for (size_t c = 0; c < sizes[i].keys * sizes[i].value_dim; c++) problem.v[c] *= sizes[i].unit;
+        for (size_t set = 0; t2t_kernel_sets[set]; set++)
+            for (size_t way = 0; way < sizeof ways / sizeof *ways && t2t_kernel_sets[set]->supported(); way++) {
+                const double error = engine_error(t2t_kernel_sets[set], &problem, &ways[way], 1);
+                if (!(error <= 2e-5))
+                    fail_msg("%s kernels, size %zu, way %zu: off by %.1e", t2t_kernel_sets[set]->name, i, way, error);
+            }
+        free_problem(&problem);
+    }
+}
+
 /* ---- unbiased ---- */
 
 /* The engine's output itself: a quotient, whose bias is of the order of its variance, so it falls as 1 / samples. */
@@ -317,6 +344,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(engine_follows_definition),
+        cmocka_unit_test(engine_follows_definition_at_size),
         cmocka_unit_test(mean_output_approaches_exact),
         cmocka_unit_test(all_keys_sampled_is_exact),
         cmocka_unit_test(extreme_scores_stay_right),

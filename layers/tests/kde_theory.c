@@ -94,6 +94,28 @@ static void engine_follows_definition(void **state)
     compare_with_definition(2);
 }
 
+/* BigGAN's layer and the Long Range Arena's (of one head), whole; and values whose squares leave the range of float32. */
+static void engine_follows_definition_at_size(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t queries, keys, head_dim, value_dim;
+        float unit;
+    } sizes[] = {{4096, 1024, 64, 256, 1}, {4096, 4096, 32, 32, 1}, {500, 300, 16, 16, 1e20F}};
+    const struct attention_config config = {ATTENTION_KDE_THEORY, .projections = 7, .bucket = 32, .samples = 64};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct problem problem =
+            make_problem(sizes[i].queries, sizes[i].keys, sizes[i].head_dim, sizes[i].value_dim, 1, i + 1);
+        for (size_t c = 0; c < sizes[i].keys * sizes[i].value_dim; c++) problem.v[c] *= sizes[i].unit;
+        for (size_t set = 0; t2t_kernel_sets[set]; set++) {
+            if (!t2t_kernel_sets[set]->supported()) continue;
+            const double error = error_against_definition(t2t_kernel_sets[set], &problem, &config);
+            if (!(error <= 1e-5)) fail_msg("%s kernels, size %zu: off by %.1e", t2t_kernel_sets[set]->name, i, error);
+        }
+        free_problem(&problem);
+    }
+}
+
 /* exp() of a score is infinite in float64 too; what is estimated is then far off, but a number. */
 static void stays_finite_where_exponentials_overflow(void **state)
 {
@@ -189,6 +211,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(engine_follows_definition),
+        cmocka_unit_test(engine_follows_definition_at_size),
         cmocka_unit_test(stays_finite_where_exponentials_overflow),
         cmocka_unit_test(same_bits_whatever_the_batch_and_threads),
         cmocka_unit_test(estimates_are_exact_when_all_rows_are_sampled),

@@ -62,10 +62,11 @@ static void define_probability(
     const double queries = (double)theory->queries.count;
     float *norm = allocate(keys * sizeof *norm);
     double *vectors = allocate(T2T_KDE_VECTORS * (dim + 1) * sizeof *vectors), sum = 0;
-    const double whole = t2t_kde_value_norms(kernels, problem->v, dim, keys, dim, norm, vectors);
+    double whole = t2t_kde_value_norms(kernels, problem->v, dim, keys, dim, norm, vectors);
     for (size_t j = 0; j < keys; j++) {
         double squares = 1;
         for (size_t c = 0; c < dim; c++) squares += pow((double)problem->v[j * dim + c], 2);
+        if (j == 0) whole *= sqrt(squares) / (double)norm[0]; /* norms may have come in a unit of their own */
         definition->probability[j] =
             fmin(definition->column[j], queries) + queries / (double)keys * squares / (whole * whole);
         sum += definition->probability[j];
