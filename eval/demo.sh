@@ -23,10 +23,10 @@ cmake -S . -B build -DT2T_CUDA=OFF -DT2T_TESTS=OFF >build.log 2>&1 && cmake --bu
 mv build.log build/
 
 pictures=demo/pictures-$count
-if [ ! -e "$pictures/complete" ]; then
+if [ ! -e "$pictures.complete" ]; then
     rm -rf "$pictures"
     mkdir -p demo
     build/eval/t2tvit-draw --out "$pictures" --count "$count" --seed 1000
-    : >"$pictures/complete"
+    : >"$pictures.complete"
 fi
 exec build/eval/t2tvit-eval --val-dir "$pictures" --weights weights/demo/demo.safetensors --attention exact,kdeformer,kdeformer:published,mean

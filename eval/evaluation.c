@@ -218,8 +218,9 @@ static void show_progress(const struct evaluation *evaluation)
     char state[128] = "";
     if (evaluation->labelled && evaluation->images) {
         const struct interval interval = t2t_wilson(reference->correct1, evaluation->images);
-        snprintf(state, sizeof state, "%s top-1 %.1f +- %.1f", evaluation->runs->run[evaluation->runs->reference].name,
-            100 * (double)reference->correct1 / (double)evaluation->images, 50 * (interval.high - interval.low));
+        snprintf(state, sizeof state, "%s top-1 %.1f [%.1f, %.1f]",
+            evaluation->runs->run[evaluation->runs->reference].name,
+            100 * (double)reference->correct1 / (double)evaluation->images, 100 * interval.low, 100 * interval.high);
     }
     t2t_progress_update(evaluation->images + evaluation->skipped_count, state);
 }

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +18,8 @@ static enum t2t_status fail_write(const char *path)
     return t2t_fail(T2T_CANNOT_WRITE, "%s: cannot be written (%s)", path, strerror(errno));
 }
 
-/* Whether there is something at `path` that cannot be replaced by a file; a folder is an error with errno. */
-static bool is_special(const char *path)
+/* A folder too, which is an error with errno later on. */
+bool t2t_output_in_place(const char *path)
 {
     struct stat about;
     return stat(path, &about) == 0 && !S_ISREG(about.st_mode);
@@ -29,7 +28,7 @@ static bool is_special(const char *path)
 enum t2t_status t2t_output_check(const char *path)
 {
     if (strcmp(path, "-") == 0) return T2T_OK;
-    if (is_special(path)) {
+    if (t2t_output_in_place(path)) {
         const int file = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
         if (file < 0 && errno != ENXIO) return fail_write(path); /* ENXIO: a pipe whose reader is yet to come */
         if (file >= 0) close(file);
@@ -43,7 +42,7 @@ enum t2t_status t2t_output_check(const char *path)
 
 enum t2t_status t2t_output_check_file(const char *path)
 {
-    if (strcmp(path, "-") == 0 || is_special(path))
+    if (strcmp(path, "-") == 0 || t2t_output_in_place(path))
         return t2t_fail(T2T_CANNOT_WRITE, "%s: is a folder, a pipe or a device, expected the name of a file", path);
     return t2t_output_check(path);
 }
@@ -101,7 +100,7 @@ enum t2t_status t2t_output_write(const char *path, const char *text, size_t byte
 {
     if (strcmp(path, "-") == 0)
         return fwrite(text, 1, bytes, stdout) == bytes ? t2t_output_flush() : fail_standard_output();
-    if (is_special(path)) return write_special(path, text, bytes);
+    if (t2t_output_in_place(path)) return write_special(path, text, bytes);
     t2t_interrupt_defer(); /* a second signal ends the process, but not between the temporary and its name */
     const enum t2t_status status = write_regular(path, text, bytes);
     t2t_interrupt_resume();

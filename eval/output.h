@@ -2,9 +2,13 @@
 #ifndef T2T_EVAL_OUTPUT_H
 #define T2T_EVAL_OUTPUT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "layers/base/status.h"
+
+/* Whether there is something at `path` that is written in place: a pipe, a device. */
+bool t2t_output_in_place(const char *path);
 
 /* Whether `path` could be written now ("-", standard output: always), so that a long run does not find out at its end.
  * Leaves nothing behind. T2T_CANNOT_WRITE with a sentence. */

@@ -139,7 +139,7 @@ static void format_left(char *text, size_t bytes, double seconds)
         snprintf(text, bytes, "%lu:%02lu", s / 60, s % 60);
 }
 
-/* "320/1000 pictures  32 %  exact top-1 97.5 +- 1.7  21.3/s  0:32 left" */
+/* "320/1000 pictures  32 %  exact top-1 97.5 [95.1, 98.7]  21.3/s  0:32 left" */
 static int format_state(char *line, size_t bytes, double now)
 {
     const double elapsed = now - console.begin, done = (double)console.done, total = (double)console.total;
@@ -214,7 +214,7 @@ void t2t_progress_end(void)
     if (!console.running) return;
     console.running = false;
     if (console.style == PROGRESS_NONE) return;
-    show(t2t_seconds());
+    if (console.style == PROGRESS_BAR || console.done != console.shown_done) show(t2t_seconds());
     if (console.style == PROGRESS_BAR) fputc('\n', stderr);
     console.drawn = false;
 }

@@ -24,6 +24,8 @@ static enum t2t_status format_of(const struct report_request *request, const cha
         if (dot && strcmp(dot, endings[i].ending) == 0) return T2T_OK;
         strcat(strcat(known, " "), endings[i].ending);
     }
+    *format = (enum report_format)request->format;
+    if (t2t_output_in_place(path)) return T2T_OK; /* pipes and devices have no endings */
     return t2t_fail(T2T_BAD_USAGE, "--output \"%s\": its ending says no format; known are%s", path, known);
 }
 

@@ -15,7 +15,7 @@ typedef bool report_writer(const void *results, FILE *out);
 /* What a program's options ask for. */
 struct report_request {
     report_writer *const *writers; /* [REPORT_FORMATS], NULL for what the program does not offer */
-    int format;                    /* of standard output */
+    int format;                    /* of standard output, and of pipes and devices without an ending that is known */
     struct option_texts outputs;   /* files, their format by their ending; "-" for standard output */
 };
 

@@ -134,9 +134,9 @@ static bool write_chart(const void *results, FILE *out)
             series[curves++] = (struct chart_series){study->cases[i].name, &points[i], 0};
         series[curves - 1].count++;
     }
-    char subtitle[640];
-    snprintf(subtitle, sizeof subtitle, "%s; numbers are feature sizes, bars one standard deviation over %zu seed%s%s",
-        study->input->description, study->seeds, study->seeds == 1 ? "" : "s",
+    char subtitle[640], bars[64] = "";
+    if (study->seeds > 1) snprintf(bars, sizeof bars, ", bars one standard deviation over %zu seeds", study->seeds);
+    snprintf(subtitle, sizeof subtitle, "%s; numbers are feature sizes%s%s", study->input->description, bars,
         study->signal || t2t_interrupted() ? "; interrupted: partial" : "");
     const struct chart chart = {.title = "Error of attention against time",
         .subtitle = subtitle,

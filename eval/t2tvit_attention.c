@@ -111,9 +111,9 @@ static enum t2t_status capture_pictures(struct attention_input *input)
     struct t2t_model *model = NULL;
     char *weights = NULL;
     t2t_list_init(&list);
-    enum t2t_status status = t2t_open_model(&settings.model, &model, &weights);
+    enum t2t_status status = t2t_list_operand(&list, settings.pictures, true);
+    if (!status) status = t2t_open_model(&settings.model, &model, &weights);
     if (!status) status = t2t_choose_preprocess(&settings.model, model, &preprocess);
-    if (!status) status = t2t_list_operand(&list, settings.pictures, true);
     if (!status) {
         const size_t most = settings.limit ? settings.limit : PICTURES, threads = t2t_cpu_allowed();
         pictures = list.pictures;

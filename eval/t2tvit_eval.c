@@ -177,6 +177,7 @@ static enum t2t_status evaluate(
     if (!status) status = t2t_eval_check_run(weights, runs.count, evaluation.labelled);
     if (!status) status = open_source(&source, &pictures, tensors, &preprocess, &evaluation);
     if (!status) {
+        t2t_tool_warn_load();
         status = t2t_evaluate(&evaluation, report_partial);
         if (!status) status = write_results(&evaluation);
         if (!status) warn_chance(&evaluation);

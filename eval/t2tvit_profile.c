@@ -141,19 +141,16 @@ static enum t2t_status profile_batches(struct profile_results *results, const st
     return status;
 }
 
-static enum t2t_status profile(
-    const struct t2t_model *model, const char *weights, const size_t *batches, size_t count, int *signal)
+static enum t2t_status profile(const struct t2t_model *model, const char *weights, const struct t2t_dataset *pictures,
+    const size_t *batches, size_t count, int *signal)
 {
     struct attention_runs runs;
     struct t2t_preprocess preprocess;
-    struct picture_list list;
     struct profile profiles[MOST_BATCHES] = {{.batch = 0}};
-    t2t_list_init(&list);
     enum t2t_status status = t2t_attention_runs(&runs, &settings.attention, model);
     if (!status) status = t2t_choose_preprocess(&settings.model, model, &preprocess);
     struct chosen_device device = {.ops = NULL};
     if (!status) status = t2t_choose_device(&settings.model, &device);
-    if (!status && settings.val_dir) status = t2t_list_operand(&list, settings.val_dir, true);
     const struct profile common = {.model = model,
         .runs = &runs,
         .preprocess = &preprocess,
@@ -165,14 +162,13 @@ static enum t2t_status profile(
     struct profile_results results = {.profiles = profiles,
         .weights = weights,
         .data = settings.val_dir,
-        .files = list.pictures.count,
+        .files = pictures->count,
         .detail = (enum profile_detail)settings.detail};
     t2t_tool_warn_load();
     t2t_interrupt_hold();
-    if (!status) status = profile_batches(&results, &common, &list.pictures, batches, count, signal);
+    if (!status) status = profile_batches(&results, &common, pictures, batches, count, signal);
     if (!status && profiles[0].rounds) status = t2t_report_write(&settings.report, &results);
     for (size_t i = 0; i < results.count; i++) t2t_profile_free(&profiles[i]);
-    t2t_list_close(&list);
     t2t_attention_runs_free(&runs);
     return status;
 }
@@ -202,19 +198,23 @@ static enum t2t_status check_predict(void)
 static enum t2t_status run(size_t operands, char **operand, int *signal)
 {
     size_t batches[MOST_BATCHES], count;
+    struct picture_list list;
     struct t2t_model *model = NULL;
     char *weights = NULL;
+    t2t_list_init(&list);
     if (operands) return t2t_fail(T2T_BAD_USAGE, "\"%s\": an option is missing before it", operand[0]);
     enum t2t_status status =
         t2t_read_numbers("batch-size", settings.batches, 1, LARGEST_BATCH, MOST_BATCHES, batches, &count);
     if (!status) status = check_predict();
     if (!status) status = t2t_report_check(&settings.report);
     if (!status) status = t2t_interrupt_arm();
+    if (!status && settings.val_dir) status = t2t_list_operand(&list, settings.val_dir, true);
     if (!status) status = open_model(&model, &weights);
     if (!status && settings.predict)
         status = predict(model, batches, count);
     else if (!status)
-        status = profile(model, weights, batches, count, signal);
+        status = profile(model, weights, &list.pictures, batches, count, signal);
+    t2t_list_close(&list);
     t2t_model_free(model);
     free(weights);
     return status;

@@ -212,8 +212,10 @@ static enum t2t_status open_root(struct listing *listing, const char *path)
     struct stat about;
     if (stat(path, &about)) return t2t_fail(T2T_BAD_DATA, "%s: cannot be read: %s", path, strerror(errno));
     if (!S_ISDIR(about.st_mode))
-        return t2t_fail(
-            T2T_BAD_DATA, "%s: is a file, expected a folder of pictures; archives cannot be read yet", path);
+        return t2t_fail(T2T_BAD_DATA,
+            "%s: is a file, expected a folder of pictures; unpack an archive, or give a single picture to "
+            "t2tvit-classify",
+            path);
     listing->root = strdup(path);
     if (!listing->root) return t2t_fail_memory("a path", strlen(path));
     for (size_t end = strlen(listing->root); end > 1 && listing->root[end - 1] == '/'; end--)

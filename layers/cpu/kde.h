@@ -23,9 +23,9 @@ struct kde_unit {
     /* With a target error: */
     float *pilot_out;   /* [lanes, value_dim] outputs of a tile of pilot queries */
     double *pilot_size; /* [groups] squares of those outputs */
-    float *beyond,
-        *largest;  /* [choices, groups, keys] squares of weights outside of the pilots' blocks: sum, largest */
-    double *terms; /* [2, keys] scratch */
+    float *inside;      /* [choices, groups, keys] squares of softmax weights inside of the pilots' own blocks */
+    float *largest;     /* [keys, T2T_QUARTERS] the largest of the squares that `squares` sums */
+    float *terms;       /* [3, keys] scratch */
     /* For each group: */
     float *probability;        /* [groups, keys] */
     uint64_t *cumulative;      /* [groups, keys] integer probabilities, or their running sums */
@@ -99,9 +99,10 @@ void t2t_kde_draw_samples(const struct kde *kde, const struct kde_unit *memory, 
 void t2t_kde_pilot(const struct kde *kde, const struct kde_unit *memory, const struct query_tile *tile, size_t unit);
 void t2t_kde_pilot_probability(const struct kde *kde, const struct kde_unit *memory, size_t group);
 
-/* Of a tile of pilots whose weights, not yet divided by their sums, are memory->scores, and whose sorted positions are
- * `position` [lanes]: adds to beyond and largest (kde_error.c). */
-void t2t_kde_add_beyond(const struct kde *kde, const struct kde_unit *memory, const bool *used, const size_t *position);
+/* Adds a tile of pilots to inside and largest: its weights, not yet divided by their sums, are memory->scores;
+ * position [lanes] among the sorted queries (kde_error.c). */
+void t2t_kde_note_pilots(
+    const struct kde *kde, const struct kde_unit *memory, const bool *used, const size_t *position);
 /* Sets bucket, and taken of every group: the cheapest with which the target error is met as the pilot foretells, or
  * kde->samples. Needs every group's probability. */
 void t2t_kde_choose(const struct kde *kde, const struct kde_unit *memory);

@@ -188,9 +188,9 @@ static struct kde_unit take_unit(struct t2t_arena *arena, const struct kde *kde)
     unit.pilot_out =
         t2t_arena_take(arena, foretold ? kde->kernels->lanes * call->shape.value_dim : 0, sizeof *unit.pilot_out);
     unit.pilot_size = t2t_arena_take(arena, kde->groups, sizeof *unit.pilot_size);
-    unit.beyond = t2t_arena_take(arena, kde->choices * kde->groups * foretold, sizeof *unit.beyond);
-    unit.largest = t2t_arena_take(arena, kde->choices * kde->groups * foretold, sizeof *unit.largest);
-    unit.terms = t2t_arena_take(arena, 2 * foretold, sizeof *unit.terms);
+    unit.inside = t2t_arena_take(arena, kde->choices * kde->groups * foretold, sizeof *unit.inside);
+    unit.largest = t2t_arena_take(arena, T2T_QUARTERS * foretold, sizeof *unit.largest);
+    unit.terms = t2t_arena_take(arena, 3 * foretold, sizeof *unit.terms);
     unit.probability = t2t_arena_take(arena, kde->groups * weighed, sizeof *unit.probability);
     unit.cumulative = t2t_arena_take(arena, kde->groups * weighed, sizeof *unit.cumulative);
     unit.sample = t2t_arena_take(arena, samples, sizeof *unit.sample);

@@ -100,8 +100,10 @@ void t2t_kde_pilot(const struct kde *kde, const struct kde_unit *memory, const s
     struct key_run keys = {.k = head.k, .k_stride = call->k_stride, .keys = call->shape.keys};
     memset(memory->squares, 0, call->shape.keys * T2T_QUARTERS * sizeof *memory->squares);
     memset(memory->pilot_size, 0, kde->groups * sizeof *memory->pilot_size);
-    for (size_t i = 0; i < kde->choices * kde->groups * call->shape.keys && target; i++)
-        memory->beyond[i] = memory->largest[i] = 0;
+    if (target) {
+        memset(memory->inside, 0, kde->choices * kde->groups * call->shape.keys * sizeof *memory->inside);
+        memset(memory->largest, 0, T2T_QUARTERS * call->shape.keys * sizeof *memory->largest);
+    }
     for (size_t first = 0; first < pilots * kde->groups; first += kernels->lanes) {
         const float *rows[T2T_MAX_LANES];
         size_t position[T2T_MAX_LANES] = {0};
@@ -116,7 +118,7 @@ void t2t_kde_pilot(const struct kde *kde, const struct kde_unit *memory, const s
         t2t_begin_tile(kernels, tile, rows, kernels->lanes, call->shape.scale);
         kernels->column_squares(tile, &keys, used, memory->scores, memory->squares);
         if (!target) continue;
-        t2t_kde_add_beyond(kde, memory, used, position);
+        t2t_kde_note_pilots(kde, memory, used, position);
         add_pilot_outputs(kde, memory, tile, &keys, used, &head);
     }
     float *mean = (float *)(memory->vectors + 2 * (call->shape.value_dim + 1));

@@ -278,7 +278,7 @@ static void refuses_what_is_no_data_set(void **state)
     refused(&options, T2T_BAD_DATA, "missing");
     make("file.tar", "x");
     options.path = path_of("file.tar");
-    refused(&options, T2T_BAD_DATA, "archives");
+    refused(&options, T2T_BAD_DATA, "unpack an archive");
     make("empty/", "");
     options.path = path_of("empty");
     refused(&options, T2T_BAD_DATA, "neither class folders nor pictures");
