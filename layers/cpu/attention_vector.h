@@ -1,9 +1,10 @@
 /* The kernels for any vector width: included once by each instruction set's file, which defines before
  *   WIDTH, vec, LEVEL(name), LEVEL_NAME, supported(), vec_load, vec_store, vec_set, vec_fma, vec_add, vec_sub, vec_max,
  *   vec_mul, vec_exp2, vec_any_above(a, b) (is a > b in some lane?), vec_quarters (four sums, each over the lanes that are
- *   equal modulo 4), vec_keep (holds a value in a register: compilers otherwise fold loads into every use).
- * and LEVEL_BFLOAT16, its kernels in bfloat16, where it has some. A tile is two vectors wide. Both products of attention are one inner loop: broadcast one operand from where it lies,
- * multiply with two vectors of lanes, six rows at a time, which fills 16 registers.
+ *   equal modulo 4), vec_keep (holds a value in a register: compilers otherwise fold loads into every use)
+ * and LEVEL_BFLOAT16, its kernels in bfloat16, where it has some. A tile is two vectors wide. Both products of attention
+ * are one inner loop: broadcast one operand from where it lies, multiply with two vectors of lanes, six rows at a time,
+ * which fills 16 registers.
  */
 #include <immintrin.h>
 #include <math.h>
@@ -41,6 +42,16 @@ INLINE size_t rows_of(const size_t halves)
 
 /* ---- scores ---- */
 
+/* Stores the sums of some rows as scores and raises the maximum. */
+INLINE void keep_scores(const size_t halves, const size_t rows, vec (*sum)[2], float *scores, vec maximum[2])
+{
+    for (size_t r = 0; r < rows; r++)
+        for (size_t h = 0; h < halves; h++) {
+            maximum[h] = vec_max(maximum[h], sum[r][h]);
+            vec_store(scores + r * LANES + h * WIDTH, sum[r][h]);
+        }
+}
+
 INLINE void score_rows(const size_t halves, const size_t rows, const struct query_tile *tile, const struct key_run *run,
     size_t first, float *scores, vec maximum[2])
 {
@@ -51,11 +62,7 @@ INLINE void score_rows(const size_t halves, const size_t rows, const struct quer
             for (size_t h = 0; h < halves; h++)
                 sum[r][h] = vec_add(sum[r][h], vec_load(run->lane_bias + (first + r) * LANES + h * WIDTH));
     product_rows(halves, rows, run->k + first * run->k_stride, run->k_stride, 1, tile->head_dim, tile->query, sum);
-    for (size_t r = 0; r < rows; r++)
-        for (size_t h = 0; h < halves; h++) {
-            maximum[h] = vec_max(maximum[h], sum[r][h]);
-            vec_store(scores + r * LANES + h * WIDTH, sum[r][h]);
-        }
+    keep_scores(halves, rows, sum, scores, maximum);
 }
 
 INLINE void score_block(const size_t halves, const struct query_tile *tile, const struct key_run *run, size_t first,
@@ -88,17 +95,23 @@ INLINE void exponentials(const size_t halves, float *scores, size_t count, const
 
 /* ---- values ---- */
 
+/* value = value * rescale + sum for some rows. */
+INLINE void add_values(const size_t halves, const size_t rows, vec (*sum)[2], float *value, const vec rescale[2])
+{
+    for (size_t r = 0; r < rows; r++)
+        for (size_t h = 0; h < halves; h++) {
+            float *half = value + r * LANES + h * WIDTH;
+            vec_store(half, vec_fma(vec_load(half), rescale[h], sum[r][h]));
+        }
+}
+
 INLINE void value_rows(const size_t halves, const size_t rows, const struct query_tile *tile, const float *v,
     size_t v_stride, size_t count, size_t column, const vec rescale[2])
 {
     vec sum[2 * ROWS][2];
     for (size_t r = 0; r < rows; r++) sum[r][0] = sum[r][1] = vec_set(0);
     product_rows(halves, rows, v + column, 1, v_stride, count, tile->scores, sum);
-    for (size_t r = 0; r < rows; r++)
-        for (size_t h = 0; h < halves; h++) {
-            float *value = tile->value + (column + r) * LANES + h * WIDTH;
-            vec_store(value, vec_fma(vec_load(value), rescale[h], sum[r][h]));
-        }
+    add_values(halves, rows, sum, tile->value + column * LANES, rescale);
 }
 
 INLINE void value_block(const size_t halves, const struct query_tile *tile, const float *v, size_t v_stride,
@@ -111,16 +124,23 @@ INLINE void value_block(const size_t halves, const struct query_tile *tile, cons
     for (; c < tile->value_dim; c++) value_rows(halves, 1, tile, v, v_stride, count, c, rescale);
 }
 
-/* Raises the tile's maximum and adds `count` keys whose weights, of that maximum, are in tile->scores and sum to `sum`. */
-INLINE void take_block(const size_t halves, const struct query_tile *tile, const float *v, size_t v_stride,
-    size_t count, const vec maximum[2], const vec sum[2])
+/* Raises the tile's maximum and adds weights of that maximum, which sum to `sum`; what values then shrink by. */
+INLINE void raise_maximum(
+    const size_t halves, const struct query_tile *tile, const vec maximum[2], const vec sum[2], vec rescale[2])
 {
-    vec rescale[2];
     for (size_t h = 0; h < halves; h++) {
         rescale[h] = vec_exp2(vec_sub(vec_load(tile->maximum + h * WIDTH), maximum[h]));
         vec_store(tile->maximum + h * WIDTH, maximum[h]);
         vec_store(tile->sum + h * WIDTH, vec_fma(vec_load(tile->sum + h * WIDTH), rescale[h], sum[h]));
     }
+}
+
+/* Raises the tile's maximum and adds `count` keys whose weights, of that maximum, are in tile->scores and sum to `sum`. */
+INLINE void take_block(const size_t halves, const struct query_tile *tile, const float *v, size_t v_stride,
+    size_t count, const vec maximum[2], const vec sum[2])
+{
+    vec rescale[2];
+    raise_maximum(halves, tile, maximum, sum, rescale);
     value_block(halves, tile, v, v_stride, count, rescale);
 }
 

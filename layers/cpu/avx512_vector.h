@@ -26,20 +26,15 @@ typedef __m512 vec;
 #define vec_keep(v) __asm__("" : "+v"(v))
 #endif
 
+#include "layers/cpu/exp2_vector.h"
+
 /* 2^x for x <= 0: as with AVX2, but scaling by the whole part is one instruction. */
 static inline __m512 vec_exp2(__m512 x)
 {
     const __mmask16 counts = _mm512_cmp_ps_mask(x, _mm512_set1_ps(T2T_NO_WEIGHT), _CMP_NLT_UQ); /* NaN stays NaN */
     const __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     const __m512 fraction = _mm512_sub_ps(x, whole);
-    __m512 power = _mm512_set1_ps(1.5403530393381609e-4F); /* ln(2)^i / i! */
-    power = _mm512_fmadd_ps(power, fraction, _mm512_set1_ps(1.3333558146428443e-3F));
-    power = _mm512_fmadd_ps(power, fraction, _mm512_set1_ps(9.618129107628477e-3F));
-    power = _mm512_fmadd_ps(power, fraction, _mm512_set1_ps(5.550410866482158e-2F));
-    power = _mm512_fmadd_ps(power, fraction, _mm512_set1_ps(0.24022650695910072F));
-    power = _mm512_fmadd_ps(power, fraction, _mm512_set1_ps(0.6931471805599453F));
-    power = _mm512_fmadd_ps(power, fraction, _mm512_set1_ps(1));
-    return _mm512_maskz_scalef_ps(counts, power, whole);
+    return _mm512_maskz_scalef_ps(counts, exp2_of_fraction(fraction), whole);
 }
 
 #endif

@@ -73,7 +73,6 @@ void t2t_run_units(
 
 /* A method a file. With an arena that only measures they return after taking. */
 void t2t_exact_attention(const struct cpu_attention *attention, struct t2t_arena *arena);
-void t2t_bfloat16_attention(const struct cpu_attention *attention, struct t2t_arena *arena); /* exact, too */
 void t2t_kde_attention(const struct cpu_attention *attention, struct t2t_arena *arena);
 void t2t_favor_attention(const struct cpu_attention *attention, struct t2t_arena *arena);
 void t2t_reformer_attention(const struct cpu_attention *attention, struct t2t_arena *arena);

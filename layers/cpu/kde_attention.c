@@ -70,10 +70,11 @@ static void gather_block(const struct kde *kde, const struct kde_unit *memory, c
     if (kde->bfloat16) {
         kde->kernels->bfloat16->pack_keys(head->k, call->k_stride, order, end - begin, dim, own->packed_k);
         kde->kernels->bfloat16->pack_values(head->v, call->v_stride, order, end - begin, value_dim, own->packed_v);
-    }
-    for (size_t i = 0; i < end - begin && !kde->bfloat16; i++) {
-        memcpy(own->k + i * dim, head->k + order[i] * call->k_stride, dim * sizeof(float));
-        memcpy(own->v + i * value_dim, head->v + order[i] * call->v_stride, value_dim * sizeof(float));
+    } else {
+        for (size_t i = 0; i < end - begin; i++) {
+            memcpy(own->k + i * dim, head->k + order[i] * call->k_stride, dim * sizeof(float));
+            memcpy(own->v + i * value_dim, head->v + order[i] * call->v_stride, value_dim * sizeof(float));
+        }
     }
     for (size_t s = 0; s < memory->taken[group]; s++) {
         const bool inside = position[s] >= begin && position[s] < end;

@@ -6,7 +6,6 @@
 #include <string.h>
 
 extern const struct attention_kernels t2t_kernels_c;
-extern const struct bfloat16_kernels t2t_bfloat16_c;
 #ifdef __x86_64__
 extern const struct attention_kernels t2t_kernels_avx2, t2t_kernels_avx512, t2t_kernels_avx512_bf16;
 #endif

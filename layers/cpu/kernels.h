@@ -7,6 +7,7 @@
 #ifndef T2T_LAYERS_CPU_KERNELS_H
 #define T2T_LAYERS_CPU_KERNELS_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,6 +21,12 @@ enum { T2T_KEY_BLOCK = 112, T2T_MAX_LANES = 32, T2T_MAX_BITS = 16, T2T_QUARTERS 
  * the largest is part of, but its product with a value is soon subnormal, and those cost many processors hundreds of
  * cycles each. */
 #define T2T_NO_WEIGHT (-100.0F)
+
+/* 2^x for x <= 0: a weight of the softmax, as plain C has it. */
+static inline float t2t_weight(float x)
+{
+    return x < T2T_NO_WEIGHT ? 0 : exp2f(x);
+}
 
 /* The running softmax of one tile of queries. */
 struct query_tile {
@@ -118,6 +125,9 @@ struct attention_kernels {
     /* NULL: the processor has no such products, and attention stays in float32. */
     const struct bfloat16_kernels *bfloat16;
 };
+
+/* Of plain C, and of sets that have none of their own. */
+extern const struct bfloat16_kernels t2t_bfloat16_c;
 
 /* out[i] = x[i] rounded, by a set's kernel where it has one. */
 void t2t_round_to_bfloat16(const struct attention_kernels *kernels, const float *x, size_t count, uint16_t *out);

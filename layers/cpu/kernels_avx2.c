@@ -22,21 +22,16 @@ typedef __m256 vec;
 #define vec_quarters(v) _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1))
 #define vec_keep(v) __asm__("" : "+x"(v))
 
-/* 2^x for x <= 0, to three units in the last place: a polynomial for the fraction in [-1/2, 1/2] (Taylor's, whose
- * next term is below 2^-23 there), the whole part added to the exponent. */
+#include "layers/cpu/exp2_vector.h"
+
+/* 2^x for x <= 0: a polynomial for the fraction, the whole part added to the exponent. */
 static inline __m256 vec_exp2(__m256 x)
 {
     const __m256 round = _mm256_set1_ps(12582912.0F);                                /* 1.5 * 2^23 */
     const __m256 lost = _mm256_cmp_ps(x, _mm256_set1_ps(T2T_NO_WEIGHT), _CMP_LT_OQ); /* NaN stays NaN */
     const __m256 shifted = _mm256_add_ps(x, round);
     const __m256 fraction = _mm256_sub_ps(x, _mm256_sub_ps(shifted, round));
-    __m256 power = _mm256_set1_ps(1.5403530393381609e-4F); /* ln(2)^i / i! */
-    power = _mm256_fmadd_ps(power, fraction, _mm256_set1_ps(1.3333558146428443e-3F));
-    power = _mm256_fmadd_ps(power, fraction, _mm256_set1_ps(9.618129107628477e-3F));
-    power = _mm256_fmadd_ps(power, fraction, _mm256_set1_ps(5.550410866482158e-2F));
-    power = _mm256_fmadd_ps(power, fraction, _mm256_set1_ps(0.24022650695910072F));
-    power = _mm256_fmadd_ps(power, fraction, _mm256_set1_ps(0.6931471805599453F));
-    power = _mm256_fmadd_ps(power, fraction, _mm256_set1_ps(1));
+    const __m256 power = exp2_of_fraction(fraction);
     const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
     return _mm256_andnot_ps(lost, _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(power), exponent)));
 }

@@ -120,11 +120,7 @@ INLINE void pair_score_rows(const size_t halves, const size_t rows, const struct
     for (size_t r = 0; r < rows; r++) sum[r][0] = sum[r][1] = run->bias ? vec_set(run->bias[first + r]) : vec_set(0);
     pair_product_rows(
         halves, rows, run->k + first * pairs, pairs, 1, pairs, (const bfloat16_pair *)(const void *)tile->query, sum);
-    for (size_t r = 0; r < rows; r++)
-        for (size_t h = 0; h < halves; h++) {
-            maximum[h] = vec_max(maximum[h], sum[r][h]);
-            vec_store(scores + r * LANES + h * WIDTH, sum[r][h]);
-        }
+    keep_scores(halves, rows, sum, scores, maximum);
 }
 
 INLINE void pair_score_block(const size_t halves, const struct query_tile *tile, const struct bfloat16_run *run,
@@ -160,11 +156,7 @@ INLINE void pair_value_rows(const size_t halves, const size_t rows, const struct
     for (size_t r = 0; r < rows; r++) sum[r][0] = sum[r][1] = vec_set(0);
     pair_product_rows(
         halves, rows, v + column, 1, tile->value_dim, pairs, (const bfloat16_pair *)(const void *)tile->scores, sum);
-    for (size_t r = 0; r < rows; r++)
-        for (size_t h = 0; h < halves; h++) {
-            float *value = tile->value + (column + r) * LANES + h * WIDTH;
-            vec_store(value, vec_fma(vec_load(value), rescale[h], sum[r][h]));
-        }
+    add_values(halves, rows, sum, tile->value + column * LANES, rescale);
 }
 
 INLINE void pair_value_block(
@@ -185,11 +177,7 @@ INLINE void pair_attend_halves(const size_t halves, const struct query_tile *til
         for (size_t h = 0; h < halves; h++) maximum[h] = vec_load(tile->maximum + h * WIDTH);
         pair_score_block(halves, tile, run, first, count, maximum);
         pair_weights(halves, tile->scores, count, maximum, sum);
-        for (size_t h = 0; h < halves; h++) {
-            rescale[h] = vec_exp2(vec_sub(vec_load(tile->maximum + h * WIDTH), maximum[h]));
-            vec_store(tile->maximum + h * WIDTH, maximum[h]);
-            vec_store(tile->sum + h * WIDTH, vec_fma(vec_load(tile->sum + h * WIDTH), rescale[h], sum[h]));
-        }
+        raise_maximum(halves, tile, maximum, sum, rescale);
         pair_value_block(halves, tile, run->v + first / 2 * tile->value_dim, t2t_pairs(count), rescale);
     }
 }

@@ -65,11 +65,11 @@ static void attend_block(const struct query_tile *tile, const struct bfloat16_ru
             if (score > maximum) maximum = score;
         }
         for (size_t j = 0; j < count; j++) {
-            const float below = scores[j * LANES + i] - maximum, weight = below < T2T_NO_WEIGHT ? 0 : exp2f(below);
+            const float weight = t2t_weight(scores[j * LANES + i] - maximum);
             sum += weight;
             scores[j * LANES + i] = t2t_bfloat16_to_float(t2t_float_to_bfloat16(weight));
         }
-        const float change = tile->maximum[i] - maximum, rescale = change < T2T_NO_WEIGHT ? 0 : exp2f(change);
+        const float rescale = t2t_weight(tile->maximum[i] - maximum);
         tile->maximum[i] = maximum;
         tile->sum[i] = tile->sum[i] * rescale + sum;
         for (size_t c = 0; c < tile->value_dim; c++) {
@@ -94,7 +94,6 @@ static void round_numbers(const float *x, size_t count, uint16_t *out)
     for (size_t i = 0; i < count; i++) out[i] = t2t_float_to_bfloat16(x[i]);
 }
 
-extern const struct bfloat16_kernels t2t_bfloat16_c;
 const struct bfloat16_kernels t2t_bfloat16_c = {
     .load_queries = load_queries,
     .pack_keys = pack_keys,

@@ -11,12 +11,6 @@ static bool supported(void)
     return true;
 }
 
-/* 2^x for x <= 0: a weight of the softmax. */
-static float weight_of(float x)
-{
-    return x < T2T_NO_WEIGHT ? 0 : exp2f(x);
-}
-
 static void load_queries(const float *const *rows, size_t count, size_t head_dim, float factor, float *query)
 {
     memset(query, 0, head_dim * LANES * sizeof *query);
@@ -47,7 +41,7 @@ static void column_squares(
             if (scores[j * LANES + i] > maximum[i]) maximum[i] = scores[j * LANES + i];
     for (size_t j = 0; j < keys; j++)
         for (size_t i = 0; i < LANES; i++) {
-            scores[j * LANES + i] = weight_of(scores[j * LANES + i] - maximum[i]);
+            scores[j * LANES + i] = t2t_weight(scores[j * LANES + i] - maximum[i]);
             sum[i] += scores[j * LANES + i];
         }
     for (size_t i = 0; i < LANES; i++) weight[i] = used[i] ? 1 / sum[i] : 0;
@@ -63,7 +57,7 @@ static void raise_maximum(const struct query_tile *tile, const float maximum[LAN
 {
     float rescale[LANES];
     for (size_t i = 0; i < LANES; i++) {
-        rescale[i] = weight_of(tile->maximum[i] - maximum[i]);
+        rescale[i] = t2t_weight(tile->maximum[i] - maximum[i]);
         tile->maximum[i] = maximum[i];
         tile->sum[i] *= rescale[i];
     }
@@ -104,7 +98,7 @@ static void attend_block(const struct query_tile *tile, const struct key_run *ru
     }
     raise_maximum(tile, maximum);
     for (size_t j = 0; j < count; j++)
-        for (size_t i = 0; i < LANES; i++) scores[j * LANES + i] = weight_of(scores[j * LANES + i] - maximum[i]);
+        for (size_t i = 0; i < LANES; i++) scores[j * LANES + i] = t2t_weight(scores[j * LANES + i] - maximum[i]);
     add_values(tile, run->v + first * run->v_stride, run->v_stride, count);
 }
 
@@ -132,7 +126,7 @@ static void attend_features_block(
         for (size_t f = 0; f < run->features; f++)
             for (size_t i = 0; i < LANES; i++) {
                 const float score = run->query[f * LANES + i] + key[j * run->features + f];
-                if (hidden[j * LANES + i] > T2T_HIDDEN) tile->scores[j * LANES + i] += weight_of(score - maximum[i]);
+                if (hidden[j * LANES + i] > T2T_HIDDEN) tile->scores[j * LANES + i] += t2t_weight(score - maximum[i]);
             }
     add_values(tile, run->v + first * run->v_stride, run->v_stride, count);
 }
@@ -197,7 +191,6 @@ static void row_distances(const float *v, size_t stride, size_t rows, size_t dim
     }
 }
 
-extern const struct bfloat16_kernels t2t_bfloat16_c;
 const struct attention_kernels t2t_kernels_c = {
     .name = "c",
     .supported = supported,
