@@ -179,7 +179,7 @@ enum t2t_status t2t_input_captured(struct attention_input *input, const struct t
     char name[T2T_NAME_BYTES];
     t2t_layer_name(layer, name);
     *input = (struct attention_input){.units = units, .layer = (uint32_t)layer};
-    if (layer < 2 && config->tokens_type == T2T_TOKENS_PERFORMER)
+    if (layer < T2T_TOKEN_LAYERS && config->tokens_type == T2T_TOKENS_PERFORMER)
         return t2t_fail(T2T_BAD_MODEL,
             "%s has Token_performer layers: %s has no softmax attention to study; use a t2t_vit_t_* model, or a block",
             config->name, name);

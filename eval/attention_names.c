@@ -6,8 +6,6 @@
 
 #include "eval/options.h"
 
-enum { TOKEN_LAYERS = 2 };
-
 enum t2t_status t2t_find_method(const char *option, const char *name, const struct attention_method **method)
 {
     *method = attention_method_named(name);
@@ -42,11 +40,11 @@ bool t2t_find_layers(const char *word, size_t layers, size_t *first, size_t *las
     *last = layers - 1;
     if (all) return true;
     if (strcmp(word, "t2t") == 0) {
-        *last = TOKEN_LAYERS - 1;
+        *last = T2T_TOKEN_LAYERS - 1;
         return true;
     }
     if (strcmp(word, "blocks") == 0) {
-        *first = TOKEN_LAYERS;
+        *first = T2T_TOKEN_LAYERS;
         return true;
     }
     const char *dash = strchr(word, '-');

@@ -9,7 +9,7 @@
 #include "eval/attention_settings.h"
 #include "eval/option_lists.h"
 
-enum { MOST_VALUES = 3, TOKEN_LAYERS = 2 };
+enum { MOST_VALUES = 3 };
 
 /* Whole numbers of the three groups of layers: t2t.1, t2t.2, blocks. */
 struct layer_values {
@@ -57,7 +57,7 @@ static enum t2t_status read_layers(struct request *request, const char *text, si
             return t2t_fail(T2T_BAD_USAGE,
                 "--layers \"%s\": this model's layers are t2t.1, t2t.2, block.0 ... block.%zu (or t2t, blocks, all, or "
                 "numbers 0 to %zu)",
-                word, layers - TOKEN_LAYERS - 1, layers - 1);
+                word, layers - T2T_TOKEN_LAYERS - 1, layers - 1);
         for (size_t layer = first; layer <= last; layer++) request->replaced[layer] = true;
     }
     return status;
@@ -65,7 +65,13 @@ static enum t2t_status read_layers(struct request *request, const char *text, si
 
 static size_t group_of(size_t layer)
 {
-    return layer < TOKEN_LAYERS ? layer : TOKEN_LAYERS;
+    return layer < T2T_TOKEN_LAYERS ? layer : T2T_TOKEN_LAYERS;
+}
+
+/* The refusal of an option of KDEformer's where there is none. */
+static enum t2t_status refuse_without_kdeformer(const char *option)
+{
+    return t2t_fail(T2T_BAD_USAGE, "--%s: --attention lists no kdeformer", option);
 }
 
 /* "98,24": one value for every replaced layer, two for the tokens-to-token layers, a third for the blocks. */
@@ -73,8 +79,7 @@ static enum t2t_status read_values(
     struct layer_values *values, const char *option, const char *text, const struct request *request, size_t layers)
 {
     if (!text) return T2T_OK;
-    if (!is_listed(request, ATTENTION_KDEFORMER))
-        return t2t_fail(T2T_BAD_USAGE, "--%s: --attention lists no kdeformer", option);
+    if (!is_listed(request, ATTENTION_KDEFORMER)) return refuse_without_kdeformer(option);
     char copy[LIST_BYTES];
     enum t2t_status status = t2t_copy_list(option, text, copy);
     if (status) return status;
@@ -134,8 +139,7 @@ static enum t2t_status check_kdeformer_options(const struct request *request, co
         unpublished += kdeformer && !request->methods.published[i];
     }
     for (size_t i = 0; i < sizeof given / sizeof *given; i++)
-        if (!rows && t2t_option_given(given[i].option))
-            return t2t_fail(T2T_BAD_USAGE, "--%s: --attention lists no kdeformer", given[i].name);
+        if (!rows && t2t_option_given(given[i].option)) return refuse_without_kdeformer(given[i].name);
     if (options->kde_preset == KDE_PRESET_PUBLISHED && rows > 1)
         return t2t_fail(
             T2T_BAD_USAGE, "--kde-preset published makes kdeformer and kdeformer:published the same; list only one");
@@ -154,7 +158,7 @@ static enum t2t_status build_plan(struct t2t_plan *plan, const struct request *r
     const struct attention_setting *point, uint64_t seed, const struct t2t_model *model)
 {
     const struct attention_method *method = request->methods.method[index];
-    const size_t layers = t2t_model_config(model)->depth + TOKEN_LAYERS;
+    const size_t layers = t2t_model_config(model)->depth + T2T_TOKEN_LAYERS;
     enum t2t_status status = T2T_OK;
     t2t_plan_exact(model, plan);
     plan->seed = seed;
@@ -180,7 +184,7 @@ static void describe_layers(const struct request *request, size_t layers, char *
     for (size_t layer = 0; layer < layers && length < bytes; layer++) {
         if (!request->replaced[layer]) continue;
         size_t last = layer;
-        while (layer >= TOKEN_LAYERS && last + 1 < layers && request->replaced[last + 1]) last++;
+        while (layer >= T2T_TOKEN_LAYERS && last + 1 < layers && request->replaced[last + 1]) last++;
         char first_name[T2T_NAME_BYTES], last_name[T2T_NAME_BYTES];
         t2t_layer_name(layer, first_name);
         t2t_layer_name(last, last_name);
@@ -246,7 +250,7 @@ static const char left_alone[] = "--layers leaves its layers as they are";
 static enum t2t_status build_runs(struct attention_runs *runs, struct request *request,
     const struct attention_options *options, const struct t2t_model *model)
 {
-    const size_t layers = t2t_model_config(model)->depth + TOKEN_LAYERS;
+    const size_t layers = t2t_model_config(model)->depth + T2T_TOKEN_LAYERS;
     request->options = options;
     enum t2t_status status = t2t_read_methods("attention", options->attention, &request->methods);
     if (!status) status = check_kdeformer_options(request, options);

@@ -46,8 +46,8 @@ enum t2t_status t2t_study_plan(struct study *study, const struct method_list *me
 /* What to print when a signal arrives while an attention lasts too long. */
 typedef void study_report(const struct study *study);
 
-/* Measures everything; the caller holds interrupts (interrupt.h). An interrupted study is T2T_OK with `signal` set and as many errors and times as there are.
- * T2T_NOT_FINITE names a method whose output holds NaN or infinity. */
+/* Measures everything; the caller holds interrupts (interrupt.h). An interrupted study is T2T_OK with `signal` set and
+ * as many errors and times as there are. T2T_NOT_FINITE names a method whose output holds NaN or infinity. */
 enum t2t_status t2t_study_run(struct study *study, study_report *report_partial);
 
 void t2t_study_free(struct study *study);

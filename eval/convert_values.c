@@ -1,10 +1,11 @@
 /* Numbers of weights; see convert_values.h. */
 #include "eval/convert_values.h"
-#include "layers/base/half.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "layers/base/half.h"
 
 enum { CHUNK = 1024 };
 

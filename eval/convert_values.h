@@ -15,8 +15,8 @@ void t2t_values_read(const struct t2t_tensor *tensor, size_t first, size_t count
 enum t2t_status t2t_values_convert(
     struct t2t_tensor *tensor, enum t2t_dtype dtype, bool allow, const char *path, void **memory);
 
-/* Largest difference of pos_embed [1, 1 + tokens, embed_dim] from the sinusoid table of the official code; NaN where there is
- * one. */
+/* Largest difference of pos_embed [1, 1 + tokens, embed_dim] from the sinusoid table of the official code; NaN where
+ * there is one. */
 double t2t_values_sinusoid_difference(const struct t2t_tensor *positions);
 
 /* positions [1, 1 + from * from, embed_dim] -> [1, 1 + to * to, embed_dim] in float32 at *memory: the class token's row

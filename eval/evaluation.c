@@ -285,7 +285,7 @@ enum t2t_status t2t_evaluate(struct evaluation *evaluation, evaluation_report *r
     const struct t2t_config *config = t2t_model_config(evaluation->model);
     struct loop loop = {.evaluation = evaluation,
         .classes = config->num_classes,
-        .layers = config->depth + 2,
+        .layers = config->depth + T2T_TOKEN_LAYERS,
         .report_partial = report_partial};
     enum t2t_status status = open_loop(&loop);
     t2t_interrupt_hold();

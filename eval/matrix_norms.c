@@ -1,15 +1,17 @@
 /* Spectral norms by the largest eigenvalue of the Gram matrix of the shorter side: of d^T d, or of d d^T.
  *
- * The matrix becomes tridiagonal by Householder reflections, and bisection by the signs of its pivots finds the largest
- * eigenvalue (Golub and Van Loan, Matrix Computations, sections 8.3 and 8.4). Both need no starting vector, and close
- * eigenvalues do no harm. Cost: 4/3 size^3. The Gram matrix squares the condition, which harms only the small singular
- * values: the largest is exact to rounding.
+ * The matrix becomes tridiagonal by Householder reflections (Golub and Van Loan, Matrix Computations, section 8.3), and
+ * bisection finds its largest eigenvalue. Both need no starting vector, and close eigenvalues do no harm. Cost: 4/3
+ * size^3. The Gram matrix squares the condition, which harms only the small singular values: the largest is exact to
+ * rounding.
  */
 #include "eval/matrix_norms.h"
 
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
+
+#include "layers/base/tridiagonal.h"
 
 enum { GATHERED = 4 };
 
@@ -51,33 +53,6 @@ static void reflect(double *matrix, size_t size, size_t at, double *beside, doub
         for (size_t j = i; j < count; j++) rest[i * size + j] -= v[i] * w[j] + w[i] * v[j];
 }
 
-/* Whether an eigenvalue of the tridiagonal matrix is above x: whether a pivot of matrix - x is positive. */
-static bool is_below(double x, const double *diagonal, const double *beside, size_t size)
-{
-    static const double nothing = -1e-290; /* in place of a pivot of 0: the entries are about 1 */
-    double pivot = 1;
-    for (size_t i = 0; i < size; i++) {
-        pivot = diagonal[i] - x - (i ? beside[i - 1] * beside[i - 1] / pivot : 0);
-        if (pivot > 0) return true;
-        if (pivot > nothing) pivot = nothing;
-    }
-    return false;
-}
-
-static double bisect(const double *diagonal, const double *beside, size_t size)
-{
-    double low = 0, high = 0;
-    for (size_t i = 0; i < size; i++) { /* Gershgorin's circles */
-        const double radius = (i ? fabs(beside[i - 1]) : 0) + (i + 1 < size ? fabs(beside[i]) : 0);
-        high = fmax(high, diagonal[i] + radius);
-    }
-    for (;;) {
-        const double middle = low + (high - low) / 2;
-        if (!(middle > low && middle < high)) return high;
-        *(is_below(middle, diagonal, beside, size) ? &low : &high) = middle;
-    }
-}
-
 enum t2t_status t2t_largest_eigenvalue(double *matrix, size_t size, double *largest)
 {
     double scale = 0;
@@ -95,7 +70,7 @@ enum t2t_status t2t_largest_eigenvalue(double *matrix, size_t size, double *larg
     for (size_t i = 0; i < size * size; i++) matrix[i] /= scale;
     for (size_t at = 0; at + 1 < size; at++) reflect(matrix, size, at, beside, beside + size);
     for (size_t i = 0; i < size; i++) diagonal[i] = matrix[i * size + i];
-    *largest = scale * bisect(diagonal, beside, size);
+    *largest = scale * t2t_tridiagonal_largest(diagonal, beside, size, 0, 0);
     free(diagonal);
     return T2T_OK;
 }

@@ -16,8 +16,8 @@ struct picture_list {
 };
 
 /* Adds an operand: a file as it is, a folder's pictures in the order of their names (with `recursive` those of its
- * folders too, each folder once however many links lead to it), "-" for a picture on standard input. T2T_BAD_DATA where a folder cannot be read or holds none. Files
- * are not opened yet. */
+ * folders too, each folder once however many links lead to it), "-" for a picture on standard input. T2T_BAD_DATA where
+ * a folder cannot be read or holds none. Files are not opened yet. */
 enum t2t_status t2t_list_operand(struct picture_list *list, const char *operand, bool recursive);
 
 /* Adds the names in a file ("-": standard input), one a line or ended by NUL. */

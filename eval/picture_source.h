@@ -25,8 +25,8 @@ enum t2t_status t2t_source_open_files(
     struct picture_source *source, const struct t2t_dataset *pictures, const struct t2t_loader_options *options);
 
 /* Opens the tensor `input` [N, 3, S, S] of a safetensors file and describes it as a data set: names "FILE[i]", labels
- * from an integer tensor `label` [N] where there is one, else -1. Only `limit` pictures where it is not 0, spread as those of a folder.
- * *pictures and *tensors belong to the caller. T2T_BAD_DATA. */
+ * from an integer tensor `label` [N] where there is one, else -1. Only `limit` pictures where it is not 0, spread as
+ * those of a folder. *pictures and *tensors belong to the caller. T2T_BAD_DATA. */
 enum t2t_status t2t_raw_input_open(struct t2t_tensors **tensors, struct t2t_dataset *pictures, const char *path,
     size_t image_size, size_t num_classes, size_t limit);
 void t2t_raw_input_close(struct t2t_tensors *tensors, struct t2t_dataset *pictures);

@@ -6,11 +6,11 @@
 
 #include "eval/table.h"
 
-enum { TOKEN_LAYERS = 2, SHOWN_LAYERS = 3 };
+enum { SHOWN_LAYERS = 3 };
 
 /* NVIDIA H100 SXM5. Tensor cores 989.4 TFLOP/s and memory 3.35 TB/s: NVIDIA's data sheet. The first is 132
- * multiprocessors at 4096 a clock, so the clock is 1.83 GHz; a multiprocessor has 128 float32 units and 16 exponentials a
- * clock (NVIDIA H100 whitepaper; CUDA C++ programming guide, arithmetic instructions). The launch is an assumption. */
+ * multiprocessors at 4096 a clock, so the clock is 1.83 GHz; a multiprocessor has 128 float32 units and 16 exponentials
+ * a clock (NVIDIA H100 whitepaper; CUDA C++ programming guide, arithmetic instructions). The launch is assumed. */
 static const struct gpu gpus[] = {{.name = "h100",
     .title = "NVIDIA H100 SXM5 (132 multiprocessors at 1.83 GHz)",
     .float32_flop = 132 * 256 * 1.83e9,
@@ -51,8 +51,8 @@ static double exponentials_of(const struct attention_shape *shape, const struct 
     return 0;
 }
 
-/* Kernels that layers/cuda queues. KDEformer: hash, sort and positions 5; value norms 3, or a pilot's softmax, its sums,
- * the mean of v and distances 4; probabilities, draws, blocks. */
+/* Kernels that layers/cuda queues. KDEformer: hash, sort and positions 5; value norms 3, or a pilot's softmax, its
+ * sums, the mean of v and distances 4; probabilities, draws, blocks. */
 static size_t kernels_of(const struct attention_config *config)
 {
     static const size_t kernels[ATTENTION_KINDS] = {[ATTENTION_EXACT] = 1,
@@ -129,7 +129,7 @@ static enum t2t_status print_batch(
         "kernels", "float32 us (bound by)", "exact / it", "half us (bound by)", "exact / it"};
     for (size_t i = 0; i < table.columns; i++) t2t_table_cell(&table, "%s", headings[i]);
     const bool softmax_tokens = t2t_model_config(model)->tokens_type == T2T_TOKENS_TRANSFORMER;
-    for (size_t layer = softmax_tokens ? 0 : TOKEN_LAYERS; layer < SHOWN_LAYERS; layer++)
+    for (size_t layer = softmax_tokens ? 0 : T2T_TOKEN_LAYERS; layer < SHOWN_LAYERS; layer++)
         for (size_t run = 0; run < runs->count; run++) {
             const struct attention_config exact_config = {.kind = ATTENTION_EXACT};
             const struct attention_config *config = &runs->plan[run].layer[layer];

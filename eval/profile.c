@@ -63,7 +63,7 @@ static enum t2t_status add_rows(struct profile *profile)
         {PART_PLAIN, "forward"}, {PART_DECODE, "decode, resize"}, {PART_END_TO_END, "end to end"}};
     enum t2t_status status = T2T_OK;
     for (size_t run = 0; run < profile->runs->count; run++) {
-        for (size_t layer = 0; layer < t2t_model_config(profile->model)->depth + 2 && !status; layer++)
+        for (size_t layer = 0; layer < t2t_model_config(profile->model)->depth + T2T_TOKEN_LAYERS && !status; layer++)
             status = add_layer_rows(profile, run, layer);
         for (size_t i = 0; i < sizeof whole / sizeof *whole && !status; i++)
             if (profile->pictures || (whole[i].part != PART_DECODE && whole[i].part != PART_END_TO_END))

@@ -1,7 +1,8 @@
 /* Where the time of a network goes, layer by layer, for several attentions that take turns on the same pictures.
  *
  * A round decodes the pictures (where there are any) and lets every attention run twice: once with nothing but a clock
- * around the forward, and once with the clocks of layers and of KDEformer's steps. All times are milliseconds a picture.
+ * around the forward, and once with the clocks of layers and of KDEformer's steps. All times are milliseconds a
+ * picture.
  */
 #ifndef T2T_EVAL_PROFILE_H
 #define T2T_EVAL_PROFILE_H
@@ -72,8 +73,8 @@ struct profile {
 /* What to do when a signal arrives while a forward lasts too long. */
 typedef void profile_report(void *context);
 
-/* Measures; the caller holds interrupts (interrupt.h) and has set the first six members, the rest is zero. An interrupted profile is T2T_OK with `signal`
- * set and the rows of the rounds that were whole. */
+/* Measures; the caller holds interrupts (interrupt.h) and has set the first six members, the rest is zero. An
+ * interrupted profile is T2T_OK with `signal` set and the rows of the rounds that were whole. */
 enum t2t_status t2t_profile_run(struct profile *profile, profile_report *report_partial, void *context);
 void t2t_profile_free(struct profile *profile);
 

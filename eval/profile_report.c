@@ -59,7 +59,7 @@ static bool print_rows(const struct profile_results *results, const struct profi
         "layer", "attention", "tokens", "ms [quartiles]", "share %", "MMAC", "GFLOP/s"};
     for (size_t i = 0; i < sizeof headings / sizeof *headings; i++) t2t_table_cell(&table, "%s", headings[i]);
     t2t_table_cell(&table, "vs %s", profile->runs->run[profile->runs->reference].name);
-    for (size_t layer = 0; layer < t2t_model_config(profile->model)->depth + 2; layer++)
+    for (size_t layer = 0; layer < t2t_model_config(profile->model)->depth + T2T_TOKEN_LAYERS; layer++)
         for (size_t i = 0; i < profile->count; i++)
             if (profile->rows[i].part <= PART_STEP && profile->rows[i].layer == layer &&
                 is_shown(profile->rows[i].part, results->detail))
@@ -77,7 +77,8 @@ static bool print_rows(const struct profile_results *results, const struct profi
 static size_t compared_layers(const struct profile *profile, size_t layers[MOST_COMPARED])
 {
     size_t count = 0;
-    for (size_t layer = 0; layer < t2t_model_config(profile->model)->depth + 2 && count < MOST_COMPARED; layer++)
+    for (size_t layer = 0; layer < t2t_model_config(profile->model)->depth + T2T_TOKEN_LAYERS && count < MOST_COMPARED;
+         layer++)
         for (size_t run = 1; run < profile->runs->count; run++) {
             const struct t2t_plan *plans = profile->runs->plan;
             if (t2t_same_config(&plans[0].layer[layer], &plans[run].layer[layer])) continue;

@@ -87,7 +87,7 @@ static json_t *layers_of(const struct evaluation *evaluation, size_t run)
     const struct t2t_config *config = t2t_model_config(evaluation->model);
     const struct t2t_plan *plan = &evaluation->runs->plan[run];
     json_t *layers = json_array();
-    for (size_t layer = 0; layer < config->depth + 2; layer++) {
+    for (size_t layer = 0; layer < config->depth + T2T_TOKEN_LAYERS; layer++) {
         char name[T2T_NAME_BYTES];
         t2t_layer_name(layer, name);
         const struct attention_shape shape = t2t_layer_shape(evaluation->model, layer);

@@ -94,7 +94,7 @@ static const struct tool tool = {
 static enum t2t_status open_captured(
     struct attention_input *input, const struct t2t_model *model, struct picture_source *source, size_t units)
 {
-    const size_t layers = t2t_model_config(model)->depth + 2;
+    const size_t layers = t2t_model_config(model)->depth + T2T_TOKEN_LAYERS;
     size_t layer, last;
     if (!t2t_find_layers(settings.layer, layers, &layer, &last) || layer != last)
         return t2t_fail(T2T_BAD_USAGE, "--layer \"%s\": this model's layers are t2t.1, t2t.2, block.0 ... block.%zu",

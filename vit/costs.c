@@ -5,7 +5,7 @@
 
 #include "vit/session.h"
 
-static double now(void)
+double t2t_session_now(void)
 {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
@@ -52,7 +52,7 @@ size_t t2t_lane_tick(const struct t2t_session *session, struct lane *lane)
     if (session->ops->tick)
         session->ops->tick(lane->device, number);
     else
-        lane->moments[number] = now();
+        lane->moments[number] = t2t_session_now();
     return number;
 }
 

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "layers/base/finite.h"
 #include "vit/session.h"
@@ -31,11 +30,15 @@ struct run {
     void *observer_context;
 };
 
-static double now(void)
+/* Moments and costs of the run's own lane. */
+static size_t tick(const struct run *run)
 {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+    return t2t_lane_tick(run->session, run->lane);
+}
+
+static void charge(const struct run *run, double *seconds, size_t from)
+{
+    t2t_lane_charge(run->session, run->lane, seconds, from);
 }
 
 /* ---- between the host and the device ---- */
@@ -101,11 +104,11 @@ static void attention(const struct run *run, size_t layer, const struct layer_me
     const struct attention_shape shape = t2t_layer_shape(run->session->model, layer);
     const size_t width = attended.channels;
     struct t2t_layer_cost *cost = &run->lane->cost[layer];
-    const size_t begin = t2t_lane_tick(run->session, run->lane);
-    const double draw_begin = now();
+    const size_t begin = tick(run);
+    const double draw_begin = t2t_session_now();
     attention_draw(&shape, &plan->layer[layer], plan->seed, (uint32_t)layer, run->image_index + first_image, qkv.batch,
         &memory->draws);
-    cost->draw_seconds += now() - draw_begin;
+    cost->draw_seconds += t2t_session_now() - draw_begin;
     const struct attention_call call = {
         .shape = shape,
         .config = plan->layer[layer],
@@ -128,7 +131,7 @@ static void attention(const struct run *run, size_t layer, const struct layer_me
         .taken = plan->layer[layer].target_error > 0 ? &cost->taken : NULL,
     };
     run->ops->attention(run->device, &call);
-    t2t_lane_charge(run->session, run->lane, &cost->attention_seconds, begin);
+    charge(run, &cost->attention_seconds, begin);
     if (run->session->attention_observer)
         run->session->attention_observer(run->session->observer_context, layer, first_image, &call);
 }
@@ -138,10 +141,10 @@ static void performer_attention(
     const struct run *run, size_t layer, const struct layer_memory *memory, struct matrix kqv, struct matrix attended)
 {
     const size_t width = attended.channels;
-    const size_t begin = t2t_lane_tick(run->session, run->lane);
+    const size_t begin = tick(run);
     run->ops->performer_attention(run->device, run->weights->layer[layer].features, t2t_performer_features(run->config),
         columns(kqv, 0, width), columns(kqv, width, width), columns(kqv, 2 * width, width), attended, memory->scratch);
-    t2t_lane_charge(run->session, run->lane, &run->lane->cost[layer].attention_seconds, begin);
+    charge(run, &run->lane->cost[layer].attention_seconds, begin);
 }
 
 /* x + fc2(gelu(fc1(norm2(x)))), in place. */
@@ -194,18 +197,18 @@ static void tokens_to_token(const struct run *run, size_t first_image, size_t im
     const struct matrix stream = images_of(session->stream, first_image, images);
 
     const float *images_of_group = pixels(run, first_image, images);
-    size_t begin = t2t_lane_tick(run->session, run->lane);
+    size_t begin = tick(run);
     run->ops->soft_split_image(run->device, &split0, images_of_group, windows0);
     observe(run, "soft_split0", first_image, windows0);
     const struct matrix tokens1 = token_layer(run, 0, first_image, images);
     observe(run, "t2t.1", first_image, tokens1);
-    t2t_lane_charge(run->session, run->lane, &lane->cost[0].seconds, begin);
+    charge(run, &lane->cost[0].seconds, begin);
 
-    begin = t2t_lane_tick(run->session, run->lane);
+    begin = tick(run);
     run->ops->soft_split_tokens(run->device, &split1, tokens1, windows1);
     const struct matrix tokens2 = token_layer(run, 1, first_image, images);
     observe(run, "t2t.2", first_image, tokens2);
-    t2t_lane_charge(run->session, run->lane, &lane->cost[1].seconds, begin);
+    charge(run, &lane->cost[1].seconds, begin);
 
     run->ops->soft_split_tokens(run->device, &split2, tokens2, windows2);
     run->ops->linear(run->device, session->project, windows2, NULL, projected);
@@ -216,7 +219,7 @@ static void tokens_to_token(const struct run *run, size_t first_image, size_t im
 /* x + proj(attention(norm1(x))), then the MLP: a pre-norm transformer block, in place. */
 static void block(const struct run *run, size_t number, size_t first_image, size_t images)
 {
-    const size_t layer = 2 + number;
+    const size_t layer = T2T_TOKEN_LAYERS + number;
     struct layer_memory *memory = &run->lane->block;
     const struct t2t_layer_weights *w = &run->weights->layer[layer];
     const struct layer_products *products = &run->session->products[layer];
@@ -224,13 +227,13 @@ static void block(const struct run *run, size_t number, size_t first_image, size
     const struct matrix normed = of(memory->normed, images), qkv = of(memory->qkv, images);
     const struct matrix attended = of(memory->attended, images);
 
-    const size_t begin = t2t_lane_tick(run->session, run->lane);
+    const size_t begin = tick(run);
     run->ops->layer_norm(run->device, x, w->norm1_weight, w->norm1_bias, normed);
     run->ops->linear(run->device, products->qkv, normed, NULL, qkv);
     attention(run, layer, memory, first_image, qkv, attended);
     run->ops->linear(run->device, products->proj, attended, &x, x);
     mlp(run, layer, normed, of(memory->hidden, images), x);
-    t2t_lane_charge(run->session, run->lane, &run->lane->cost[layer].seconds, begin);
+    charge(run, &run->lane->cost[layer].seconds, begin);
 
     char stage[T2T_NAME_BYTES];
     t2t_layer_name(layer, stage);
@@ -337,10 +340,10 @@ enum t2t_status t2t_forward(
         .observer = session->observer,
         .observer_context = session->observer_context,
     };
-    const double begin = now();
+    const double begin = t2t_session_now();
     const enum t2t_status status = forward(&run, logits);
     if (status) return status;
-    session->costs.seconds += now() - begin;
+    session->costs.seconds += t2t_session_now() - begin;
     session->costs.images += batch;
     const size_t count = batch * run.config->num_classes;
     if (t2t_first_not_finite(logits, count) < count) return explain_not_finite(run, logits);

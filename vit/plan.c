@@ -17,11 +17,11 @@ void t2t_layer_name(size_t layer, char name[T2T_NAME_BYTES])
 struct attention_shape t2t_layer_shape(const struct t2t_model *model, size_t layer)
 {
     const struct t2t_config *config = t2t_model_config(model);
-    assert(layer < config->depth + 2);
-    const size_t heads = layer < 2 ? 1 : config->num_heads;
+    assert(layer < config->depth + T2T_TOKEN_LAYERS);
+    const size_t heads = layer < T2T_TOKEN_LAYERS ? 1 : config->num_heads;
     const size_t head_dim = t2t_layer_width(config, layer) / heads;
     /* the tokens-to-token layers scale by the width of their input rows, not by that of q and k */
-    const size_t scaled_by = layer < 2 ? t2t_layer_in(config, layer) : head_dim;
+    const size_t scaled_by = layer < T2T_TOKEN_LAYERS ? t2t_layer_in(config, layer) : head_dim;
     return (struct attention_shape){
         .heads = heads,
         .queries = t2t_tokens(config, layer),
@@ -98,7 +98,7 @@ struct attention_config t2t_attention_defaults(const struct t2t_model *model, en
 void t2t_plan_exact(const struct t2t_model *model, struct t2t_plan *plan)
 {
     *plan = (struct t2t_plan){.seed = 1};
-    for (size_t layer = 0; layer < t2t_model_config(model)->depth + 2; layer++)
+    for (size_t layer = 0; layer < t2t_model_config(model)->depth + T2T_TOKEN_LAYERS; layer++)
         plan->layer[layer] = t2t_attention_defaults(model, ATTENTION_EXACT, layer);
 }
 
@@ -109,10 +109,10 @@ enum t2t_status t2t_plan_set(
     const struct attention_method *method = attention_method(config.kind);
     char name[T2T_NAME_BYTES];
     t2t_layer_name(layer, name);
-    if (layer >= model_config->depth + 2)
+    if (layer >= model_config->depth + T2T_TOKEN_LAYERS)
         return t2t_fail(T2T_BAD_USAGE, "%s has no layer %s; its last block is block.%zu", model_config->name, name,
             model_config->depth - 1);
-    if (config.kind != ATTENTION_EXACT && layer < 2 && model_config->tokens_type == T2T_TOKENS_PERFORMER)
+    if (config.kind != ATTENTION_EXACT && layer < T2T_TOKEN_LAYERS && model_config->tokens_type == T2T_TOKENS_PERFORMER)
         return t2t_fail(T2T_BAD_MODEL,
             "%s has Token_performer layers: %s has no softmax attention that %s could replace; "
             "use a t2t_vit_t_* model, or --layers blocks",

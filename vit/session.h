@@ -36,7 +36,7 @@ struct lane {
     size_t images; /* most at a time */
     /* Of its working memory: the session's, or its own where lanes live at the same time. */
     struct t2t_arena *arena, own_arena;
-    struct layer_memory token_layer[2], block;
+    struct layer_memory token_layer[T2T_TOKEN_LAYERS], block;
     struct matrix last_split; /* [tokens, 9 token_dim] */
     struct matrix projected;  /* [tokens, embed_dim] */
     struct span *spans;
@@ -76,8 +76,9 @@ struct t2t_session {
     size_t span_most; /* of a lane in one forward */
 };
 
-/* costs.c: a moment of a lane, passed once everything before it is done; adding the time since one to a cost; at the
- * end of a forward, adding up what every lane took. */
+/* costs.c: seconds of a clock that only runs forward; a moment of a lane, passed once everything before it is done;
+ * adding the time since one to a cost; at the end of a forward, adding up what every lane took. */
+double t2t_session_now(void);
 size_t t2t_lane_tick(const struct t2t_session *session, struct lane *lane);
 void t2t_lane_charge(const struct t2t_session *session, struct lane *lane, double *seconds, size_t from);
 void t2t_session_settle(struct t2t_session *session);

@@ -58,13 +58,13 @@ static const struct row network_rows[] = {
     {"head.bias", {CLASSES}, NETWORK(head_bias)},
 };
 
-enum { TOKEN_LAYERS = 2, PATCH_CHANNELS = 3 * 7 * 7 };
+enum { PATCH_CHANNELS = 3 * 7 * 7 };
 
 size_t t2t_tokens(const struct t2t_config *config, size_t layer)
 {
     const size_t stride = layer == 0 ? 4 : layer == 1 ? 8 : 16;
     const size_t grid = config->image_size / stride;
-    return grid * grid + (layer >= TOKEN_LAYERS ? 1 : 0);
+    return grid * grid + (layer >= T2T_TOKEN_LAYERS ? 1 : 0);
 }
 
 size_t t2t_layer_in(const struct t2t_config *config, size_t layer)
@@ -74,12 +74,12 @@ size_t t2t_layer_in(const struct t2t_config *config, size_t layer)
 
 size_t t2t_layer_width(const struct t2t_config *config, size_t layer)
 {
-    return layer < TOKEN_LAYERS ? config->token_dim : config->embed_dim;
+    return layer < T2T_TOKEN_LAYERS ? config->token_dim : config->embed_dim;
 }
 
 size_t t2t_layer_hidden(const struct t2t_config *config, size_t layer)
 {
-    return layer < TOKEN_LAYERS ? config->token_dim : (size_t)((double)config->embed_dim * config->mlp_ratio);
+    return layer < T2T_TOKEN_LAYERS ? config->token_dim : (size_t)((double)config->embed_dim * config->mlp_ratio);
 }
 
 size_t t2t_performer_features(const struct t2t_config *config)
@@ -99,7 +99,7 @@ static size_t resolve(const struct t2t_config *config, size_t layer, enum size s
     case FEATURES: return t2t_performer_features(config);
     case SPLIT: return 9 * config->token_dim;
     case EMBED: return config->embed_dim;
-    case POSITIONS: return t2t_tokens(config, TOKEN_LAYERS);
+    case POSITIONS: return t2t_tokens(config, T2T_TOKEN_LAYERS);
     case CLASSES: return config->num_classes;
     }
     return 0;
@@ -117,8 +117,8 @@ static void expand(const struct t2t_config *config, size_t layer, const struct r
 
 bool t2t_expected_tensor(const struct t2t_config *config, size_t index, struct t2t_expected_tensor *expected)
 {
-    for (size_t layer = 0; layer < TOKEN_LAYERS + config->depth; layer++) {
-        const bool performer = layer < TOKEN_LAYERS && config->tokens_type == T2T_TOKENS_PERFORMER;
+    for (size_t layer = 0; layer < T2T_TOKEN_LAYERS + config->depth; layer++) {
+        const bool performer = layer < T2T_TOKEN_LAYERS && config->tokens_type == T2T_TOKENS_PERFORMER;
         const struct row *rows = performer ? performer_rows : transformer_rows;
         const size_t count = performer ? sizeof performer_rows / sizeof *performer_rows
                                        : sizeof transformer_rows / sizeof *transformer_rows;
@@ -127,10 +127,10 @@ bool t2t_expected_tensor(const struct t2t_config *config, size_t index, struct t
             continue;
         }
         char prefix[64];
-        if (layer < TOKEN_LAYERS)
+        if (layer < T2T_TOKEN_LAYERS)
             snprintf(prefix, sizeof prefix, "tokens_to_token.attention%zu.", layer + 1);
         else
-            snprintf(prefix, sizeof prefix, "blocks.%zu.", layer - TOKEN_LAYERS);
+            snprintf(prefix, sizeof prefix, "blocks.%zu.", layer - T2T_TOKEN_LAYERS);
         const size_t base = offsetof(struct t2t_weights, layer) + layer * sizeof(struct t2t_layer_weights);
         expand(config, layer, &rows[index], prefix, base, expected);
         return true;

@@ -10,14 +10,14 @@
 /* Place of a code word along the reflected Gray sequence, bit b having weight 2^b. */
 uint16_t t2t_gray_rank(uint16_t code);
 
-/* p_j proportional to |[v_j, 1]| / |[V, 1]| + 1 / keys, summing to one; |[V, 1]| is the operator norm, found by Lanczos steps until p
- * stands to 1e-5. vectors [T2T_KDE_VECTORS (dim + 1)] is scratch. */
+/* p_j proportional to |[v_j, 1]| / |[V, 1]| + 1 / keys, summing to one; |[V, 1]| is the operator norm, found by Lanczos
+ * steps until p stands to 1e-5. vectors [T2T_KDE_VECTORS (dim + 1)] is scratch. */
 enum { T2T_KDE_STEPS = 40, T2T_KDE_VECTORS = T2T_KDE_STEPS + 2 };
 void t2t_kde_probability(const struct attention_kernels *kernels, const float *v, size_t stride, size_t keys,
     size_t dim, float *probability, double *vectors);
 
-/* norm[j] = |[v_j, 1]|; returns |[V, 1]| so closely that the p above stand. Both are in a unit of their own where squares
- * of v leave the range of float32: what counts is their ratio. */
+/* norm[j] = |[v_j, 1]|; returns |[V, 1]| so closely that the p above stand. Both are in a unit of their own where
+ * squares of v leave the range of float32: what counts is their ratio. */
 double t2t_kde_value_norms(const struct attention_kernels *kernels, const float *v, size_t stride, size_t keys,
     size_t dim, float *norm, double *vectors);
 

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "layers/base/tridiagonal.h"
 #include "layers/cpu/kde_attention.h"
 
 static double norm_of(const double *x, size_t count)
@@ -16,31 +17,6 @@ static double dot_of(const double *x, const double *y, size_t count)
     double sum = 0;
     for (size_t i = 0; i < count; i++) sum += x[i] * y[i];
     return sum;
-}
-
-/* Largest eigenvalue of a symmetric tridiagonal matrix by bisection on the number of eigenvalues above; it is known to
- * be at least `low`. */
-static double largest_eigenvalue(const double *diagonal, const double *beside, size_t count, double low)
-{
-    double high = low;
-    for (size_t i = 0; i < count; i++) { /* Gershgorin */
-        const double reach = diagonal[i] + (i ? beside[i - 1] : 0) + (i + 1 < count ? beside[i] : 0);
-        if (reach > high) high = reach;
-    }
-    while (high - low > 1e-7 * high) {
-        const double middle = (low + high) / 2;
-        bool above = false; /* is some eigenvalue above? */
-        double pivot = 1;
-        for (size_t i = 0; i < count && !above; i++) {
-            pivot = middle - diagonal[i] - (i ? beside[i - 1] * beside[i - 1] / pivot : 0);
-            above = !(pivot > 0);
-        }
-        if (above)
-            low = middle;
-        else
-            high = middle;
-    }
-    return high;
 }
 
 /* The rows of W, and the power of two that they come in units of: 1, unless squares leave the range of float32. */
@@ -130,7 +106,7 @@ static double operator_norm(const struct rows *w, size_t longest, double toleran
             for (size_t c = 0; c < width; c++) next[c] -= share * basis[i * width + c];
         }
         const double before = largest;
-        largest = largest_eigenvalue(diagonal, beside, step + 1, before);
+        largest = t2t_tridiagonal_largest(diagonal, beside, step + 1, before, 1e-7);
         beside[step] = norm_of(next, width);
         if (!(largest - before > tolerance / 2 * largest) || !(beside[step] > 1e-7 * largest) ||
             step + 1 == (T2T_KDE_STEPS < width ? T2T_KDE_STEPS : width))

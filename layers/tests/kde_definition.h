@@ -1,4 +1,5 @@
-/* KDEformer with every way to draw its samples, and kde-theory, defined in float64 for tests, and the engine on the same draws. */
+/* KDEformer with every way to draw its samples, and kde-theory, defined in float64 for tests, and the engine on the
+ * same draws. */
 #ifndef T2T_LAYERS_TESTS_KDE_DEFINITION_H
 #define T2T_LAYERS_TESTS_KDE_DEFINITION_H
 

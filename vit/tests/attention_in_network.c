@@ -17,17 +17,7 @@
 
 #include "vit/tests/synthetic.h"
 
-enum { BATCH = 5, CLASSES = 7, SIZE = 64, PIXELS = 3 * SIZE * SIZE };
-
-static const struct t2t_config small = {.name = "custom",
-    .tokens_type = T2T_TOKENS_TRANSFORMER,
-    .image_size = SIZE,
-    .num_classes = CLASSES,
-    .embed_dim = 36,
-    .depth = 2,
-    .num_heads = 3, /* head_dim 12, as in the resnext variant */
-    .mlp_ratio = 2,
-    .token_dim = 64};
+enum { BATCH = 5, CLASSES = SYNTHETIC_CLASSES, SIZE = SYNTHETIC_SIZE, PIXELS = 3 * SIZE * SIZE };
 
 static struct t2t_model *model;
 static float pictures[BATCH][PIXELS];
@@ -70,7 +60,7 @@ static struct t2t_model *load_scaled(const struct t2t_config *config, float scal
 static int set_up(void **state)
 {
     (void)state;
-    model = load_scaled(&small, 1);
+    model = load_scaled(&synthetic_small, 1);
     for (uint64_t i = 0; i < BATCH; i++) synthetic_picture(SIZE, i + 1, pictures[i]);
     return 0;
 }
@@ -153,7 +143,7 @@ static void one_bucket_is_exact(void **state)
 static void survives_large_scores(void **state)
 {
     (void)state;
-    struct t2t_model *sharp = load_scaled(&small, 40);
+    struct t2t_model *sharp = load_scaled(&synthetic_small, 40);
     float exact[BATCH][CLASSES], kdeformer[BATCH][CLASSES];
     const struct t2t_plan plan = plan_of(sharp, ATTENTION_EXACT, 0, 4, 0, 0, 1);
     run(sharp, &plan, 0, BATCH, 1, exact);
@@ -173,7 +163,7 @@ static void survives_large_scores(void **state)
 static void one_window_is_exact(void **state)
 {
     (void)state;
-    struct t2t_model *sharp = load_scaled(&small, 40);
+    struct t2t_model *sharp = load_scaled(&synthetic_small, 40);
     for (size_t i = 0; i < 6; i++) {
         const struct t2t_model *of = i < 3 ? model : sharp;
         float exact[BATCH][CLASSES], scatterbrain[BATCH][CLASSES];
@@ -200,7 +190,7 @@ static void other_methods_run_everywhere(void **state)
 {
     (void)state;
     static const enum attention_kind kinds[] = {ATTENTION_PERFORMER, ATTENTION_REFORMER, ATTENTION_SCATTERBRAIN};
-    struct t2t_model *sharp = load_scaled(&small, 40);
+    struct t2t_model *sharp = load_scaled(&synthetic_small, 40);
     float exact[BATCH][CLASSES];
     const struct t2t_plan plan = plan_of(model, ATTENTION_EXACT, 0, 4, 0, 0, 1);
     run(model, &plan, 0, BATCH, 2, exact);
@@ -287,7 +277,7 @@ static void plans_share_a_session(void **state)
 static void refuses_what_cannot_be_replaced(void **state)
 {
     (void)state;
-    struct t2t_config config = small;
+    struct t2t_config config = synthetic_small;
     config.tokens_type = T2T_TOKENS_PERFORMER;
     struct t2t_model *performer = load_scaled(&config, 1);
     struct t2t_plan plan;

@@ -13,22 +13,15 @@
 
 #include "vit/tests/synthetic.h"
 
-enum { BATCH = 5, CLASSES = 7, SIZE = 64, PIXELS = 3 * SIZE * SIZE };
+enum { BATCH = 5, CLASSES = SYNTHETIC_CLASSES, SIZE = SYNTHETIC_SIZE, PIXELS = 3 * SIZE * SIZE };
 
 static float pictures[BATCH][PIXELS];
 static const uint64_t place[BATCH] = {4, 17, 2, 3, 0};
 
 static struct t2t_model *model_of(enum t2t_tokens_type type)
 {
-    const struct t2t_config config = {.name = "custom",
-        .tokens_type = type,
-        .image_size = SIZE,
-        .num_classes = CLASSES,
-        .embed_dim = 36,
-        .depth = 3,
-        .num_heads = 3,
-        .mlp_ratio = 2,
-        .token_dim = 64};
+    struct t2t_config config = synthetic_small;
+    config.tokens_type = type;
     struct t2t_model *model;
     if (synthetic_model_load(&model, &config, 1)) fail_msg("%s", t2t_last_error());
     return model;
@@ -39,7 +32,7 @@ static enum t2t_status run(const struct t2t_model *model, enum number_format for
 {
     struct t2t_plan plan;
     t2t_plan_exact(model, &plan);
-    for (size_t layer = 2; layer < 5 && kind != ATTENTION_EXACT; layer++)
+    for (size_t layer = 2; layer < 4 && kind != ATTENTION_EXACT; layer++)
         assert_int_equal(t2t_plan_set(model, &plan, layer, t2t_attention_defaults(model, kind, layer)), T2T_OK);
     const struct t2t_session_options options = {
         .batch = batch, .device = {.threads = threads, .format = format}, .plans = &plan, .plan_count = 1};

@@ -7,6 +7,16 @@
 #include <string.h>
 #include <unistd.h>
 
+const struct t2t_config synthetic_small = {.name = "custom",
+    .tokens_type = T2T_TOKENS_TRANSFORMER,
+    .image_size = SYNTHETIC_SIZE,
+    .num_classes = SYNTHETIC_CLASSES,
+    .embed_dim = 36,
+    .depth = 2,
+    .num_heads = 3,
+    .mlp_ratio = 2,
+    .token_dim = 64};
+
 static bool ends_with(const char *text, const char *end)
 {
     const size_t length = strlen(text), tail = strlen(end);

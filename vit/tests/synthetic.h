@@ -8,6 +8,10 @@
 #include "layers/tests/synthetic_numbers.h"
 #include "vit/model.h"
 
+/* A network of two tokens-to-token layers and two blocks with heads of 12 channels, as the resnext variant has. */
+enum { SYNTHETIC_SIZE = 64, SYNTHETIC_CLASSES = 7 };
+extern const struct t2t_config synthetic_small;
+
 /* One tensor of a model by its official name; pos_embed is the sinusoid table. */
 void synthetic_tensor(const struct t2t_expected_tensor *tensor, uint64_t seed, float *out);
 

@@ -1,5 +1,4 @@
 /* Files that appear whole or not at all: while they are written, after a failure, and when a signal ends the process. */
-#include <dirent.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -13,38 +12,12 @@
 #include <cmocka.h>
 
 #include "layers/base/new_file.h"
-
-static char folder[] = "/tmp/t2tvit_new_file_XXXXXX";
-static char path[64];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    if (!mkdtemp(folder)) return -1;
-    return snprintf(path, sizeof path, "%s/file", folder) < 0;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    unlink(path);
-    return rmdir(folder);
-}
-
-static size_t files_in_folder(void)
-{
-    DIR *open_folder = opendir(folder);
-    assert_non_null(open_folder);
-    size_t count = 0;
-    while (readdir(open_folder)) count++;
-    closedir(open_folder);
-    return count - 2;
-}
+#include "layers/base/tests/scratch_folder.h"
 
 static void content_is(const char *expected)
 {
     char text[16] = "";
-    FILE *file = fopen(path, "r");
+    FILE *file = fopen(scratch_path, "r");
     assert_non_null(file);
     assert_int_equal(fread(text, 1, sizeof text - 1, file), strlen(expected));
     fclose(file);
@@ -54,7 +27,7 @@ static void content_is(const char *expected)
 static enum t2t_status write_text(const char *text)
 {
     struct t2t_new_file file;
-    enum t2t_status status = t2t_new_file_begin(&file, path);
+    enum t2t_status status = t2t_new_file_begin(&file, scratch_path);
     if (status) return status;
     status = t2t_new_file_write(&file, text, strlen(text));
     return t2t_new_file_end(&file, status);
@@ -65,26 +38,26 @@ static void replaces_in_one_step(void **state)
     (void)state;
     assert_int_equal(write_text("old"), T2T_OK);
     struct t2t_new_file file;
-    assert_int_equal(t2t_new_file_begin(&file, path), T2T_OK);
+    assert_int_equal(t2t_new_file_begin(&file, scratch_path), T2T_OK);
     assert_int_equal(t2t_new_file_write(&file, "new", 3), T2T_OK);
     content_is("old");
-    assert_int_equal(files_in_folder(), 2);
+    assert_int_equal(files_in_scratch_folder(), 2);
     assert_int_equal(t2t_new_file_end(&file, T2T_OK), T2T_OK);
     content_is("new");
-    assert_int_equal(files_in_folder(), 1);
+    assert_int_equal(files_in_scratch_folder(), 1);
 
-    assert_int_equal(t2t_new_file_begin(&file, path), T2T_OK);
+    assert_int_equal(t2t_new_file_begin(&file, scratch_path), T2T_OK);
     assert_int_equal(t2t_new_file_write(&file, "newer", 5), T2T_OK);
     assert_int_equal(t2t_new_file_end(&file, T2T_NOT_FINITE), T2T_NOT_FINITE);
     content_is("new");
-    assert_int_equal(files_in_folder(), 1);
-    unlink(path);
+    assert_int_equal(files_in_scratch_folder(), 1);
+    unlink(scratch_path);
 }
 
 static void refuses_what_is_no_file(void **state)
 {
     (void)state;
-    const char *const targets[] = {folder, "/dev/full", "/t2tvit/none/file", ""};
+    const char *const targets[] = {scratch_folder, "/dev/full", "/t2tvit/none/file", ""};
     struct t2t_new_file file;
     for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
         assert_int_equal(t2t_new_file_begin(&file, targets[i]), T2T_CANNOT_WRITE);
@@ -100,7 +73,7 @@ static int end_of_child(int number, void (*handler)(int))
     if (child == 0) {
         signal(number, handler);
         struct t2t_new_file file;
-        enum t2t_status status = t2t_new_file_begin(&file, path);
+        enum t2t_status status = t2t_new_file_begin(&file, scratch_path);
         if (status) _exit(100);
         raise(number);
         status = t2t_new_file_write(&file, "late", 4);
@@ -119,7 +92,7 @@ static void leaves_nothing_when_a_signal_ends_the_process(void **state)
         const int status = end_of_child(numbers[i], SIG_DFL);
         assert_true(WIFSIGNALED(status));
         assert_int_equal(WTERMSIG(status), numbers[i]);
-        assert_int_equal(files_in_folder(), 0);
+        assert_int_equal(files_in_scratch_folder(), 0);
     }
 }
 
@@ -130,7 +103,7 @@ static void goes_on_when_the_signal_is_ignored(void **state)
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), T2T_OK);
     content_is("late");
-    unlink(path);
+    unlink(scratch_path);
 }
 
 int main(void)
@@ -141,5 +114,5 @@ int main(void)
         cmocka_unit_test(leaves_nothing_when_a_signal_ends_the_process),
         cmocka_unit_test(goes_on_when_the_signal_is_ignored),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, make_scratch_folder, remove_scratch_folder);
 }
