@@ -160,31 +160,45 @@ static enum t2t_status rebuild_tensor(
 
 /* ---- objects ---- */
 
-enum t2t_status pickle_reduce(struct machine *machine, unsigned char code)
+/* Something and the tuple of arguments that it is called with, off the stack. */
+struct call {
+    const struct pickle_value *called, *arguments[MOST_ARGUMENTS];
+    size_t count;
+    bool known; /* it is a global, and the arguments are a tuple that is not too long */
+};
+
+static enum t2t_status pop_call(struct machine *machine, struct call *call)
 {
-    (void)code;
     const enum t2t_status status = pickle_need(machine, 2);
     if (status) return status;
     const struct pickle *pickle = machine->pickle;
-    const struct pickle_value *arguments[MOST_ARGUMENTS];
-    size_t count;
-    const bool tuple = items_of(pickle, &pickle->values[pickle_pop(machine)], MOST_ARGUMENTS, arguments, &count);
-    const struct pickle_value *called = &pickle->values[pickle_pop(machine)];
-    if (!tuple || count > MOST_ARGUMENTS || called->type != PICKLE_GLOBAL)
-        return pickle_refuse(machine, "calls something that cannot be called");
-    switch (t2t_pickle_global_row(called->global)->role) {
+    const bool tuple =
+        items_of(pickle, &pickle->values[pickle_pop(machine)], MOST_ARGUMENTS, call->arguments, &call->count);
+    call->called = &pickle->values[pickle_pop(machine)];
+    call->known = tuple && call->count <= MOST_ARGUMENTS && call->called->type == PICKLE_GLOBAL;
+    return T2T_OK;
+}
+
+enum t2t_status pickle_reduce(struct machine *machine, unsigned char code)
+{
+    (void)code;
+    struct call call;
+    const enum t2t_status status = pop_call(machine, &call);
+    if (status) return status;
+    if (!call.known) return pickle_refuse(machine, "calls something that cannot be called");
+    switch (t2t_pickle_global_row(call.called->global)->role) {
     case ROLE_ORDERED_DICT:
-        if (count) return pickle_refuse(machine, "makes an OrderedDict of arguments");
+        if (call.count) return pickle_refuse(machine, "makes an OrderedDict of arguments");
         return pickle_push_new(machine, (struct pickle_value){.type = PICKLE_DICT, .ordered = true});
-    case ROLE_TENSOR: return rebuild_tensor(machine, arguments, count);
+    case ROLE_TENSOR: return rebuild_tensor(machine, call.arguments, call.count);
     case ROLE_PARAMETER:
-        if (count < 1 || arguments[0]->type != PICKLE_TENSOR)
+        if (call.count < 1 || call.arguments[0]->type != PICKLE_TENSOR)
             return pickle_refuse(machine, "makes a parameter of something that is no tensor");
-        return pickle_push_new(machine, *arguments[0]);
+        return pickle_push_new(machine, *call.arguments[0]);
     case ROLE_SIZE:
-        if (count != 1 || arguments[0]->type != PICKLE_TUPLE)
+        if (call.count != 1 || call.arguments[0]->type != PICKLE_TUPLE)
             return pickle_refuse(machine, "makes a size of something that is no tuple");
-        return pickle_push_new(machine, *arguments[0]);
+        return pickle_push_new(machine, *call.arguments[0]);
     case ROLE_INERT: return pickle_push_new(machine, (struct pickle_value){.type = PICKLE_INERT});
     case ROLE_STORAGE:
     case ROLE_CONSTANT: break;
@@ -196,16 +210,12 @@ enum t2t_status pickle_reduce(struct machine *machine, unsigned char code)
 enum t2t_status pickle_new_object(struct machine *machine, unsigned char code)
 {
     (void)code;
-    const enum t2t_status status = pickle_need(machine, 2);
+    struct call call;
+    const enum t2t_status status = pop_call(machine, &call);
     if (status) return status;
-    const struct pickle *pickle = machine->pickle;
-    const struct pickle_value *arguments[MOST_ARGUMENTS];
-    size_t count;
-    const bool tuple = items_of(pickle, &pickle->values[pickle_pop(machine)], MOST_ARGUMENTS, arguments, &count);
-    const struct pickle_value *class = &pickle->values[pickle_pop(machine)];
-    if (tuple && class->type == PICKLE_GLOBAL) {
-        const enum pickle_role role = t2t_pickle_global_row(class->global)->role;
-        if (role == ROLE_ORDERED_DICT && count == 0)
+    if (call.known) {
+        const enum pickle_role role = t2t_pickle_global_row(call.called->global)->role;
+        if (role == ROLE_ORDERED_DICT && call.count == 0)
             return pickle_push_new(machine, (struct pickle_value){.type = PICKLE_DICT, .ordered = true});
         if (role == ROLE_INERT) return pickle_push_new(machine, (struct pickle_value){.type = PICKLE_INERT});
     }

@@ -17,26 +17,13 @@
 
 #include "loaders/picture.h"
 #include "loaders/preprocess.h"
+#include "loaders/tests/whole_file.h"
 
 static void sha256(const void *bytes, size_t size, char text[65])
 {
     unsigned char digest[32];
     assert_int_equal(EVP_Digest(bytes, size, digest, NULL, EVP_sha256(), NULL), 1);
     for (size_t i = 0; i < sizeof digest; i++) snprintf(text + 2 * i, 3, "%02x", digest[i]);
-}
-
-static uint8_t *read_file(const char *path, size_t *size)
-{
-    FILE *file = fopen(path, "rb");
-    if (!file) fail_msg("%s: cannot be opened", path);
-    fseek(file, 0, SEEK_END);
-    *size = (size_t)ftell(file);
-    rewind(file);
-    uint8_t *bytes = malloc(*size);
-    assert_non_null(bytes);
-    assert_int_equal(fread(bytes, 1, *size, file), *size);
-    fclose(file);
-    return bytes;
 }
 
 static void expect_digest(const char *path, const char *what, const void *bytes, size_t size, const json_t *expected)
@@ -51,7 +38,7 @@ static void expect_digest(const char *path, const char *what, const void *bytes,
 static void check_decoded(const char *path, const json_t *expected)
 {
     size_t size;
-    uint8_t *bytes = read_file(path, &size);
+    uint8_t *bytes = read_whole_file(path, &size);
     struct picture picture;
     if (t2t_picture_decode(path, bytes, size, &picture)) fail_msg("%s", t2t_last_error());
     expect_digest(path, "decoded pixels", picture.rgb, picture.width * picture.height * 3, expected);

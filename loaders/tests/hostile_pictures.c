@@ -15,23 +15,10 @@
 #include "loaders/jpeg_encode.h"
 #include "loaders/picture.h"
 #include "loaders/preprocess.h"
+#include "loaders/tests/whole_file.h"
 
 static const struct t2t_preprocess options = {
     .image_size = 224, .crop_pct = 0.9, .interpolation = T2T_BICUBIC, .mean = {0, 0, 0}, .std = {1, 1, 1}};
-
-static uint8_t *read_file(const char *path, size_t *size)
-{
-    FILE *file = fopen(path, "rb");
-    if (!file) fail_msg("%s: cannot be opened", path);
-    fseek(file, 0, SEEK_END);
-    *size = (size_t)ftell(file);
-    rewind(file);
-    uint8_t *bytes = malloc(*size);
-    assert_non_null(bytes);
-    assert_int_equal(fread(bytes, 1, *size, file), *size);
-    fclose(file);
-    return bytes;
-}
 
 static enum t2t_status crop_of(const void *bytes, size_t size, bool strict, struct t2t_picture_report *report)
 {
@@ -64,7 +51,7 @@ static void refuses_every_cut(void **state)
         char path[256];
         snprintf(path, sizeof path, "tests/golden/preprocess/%s", files[i]);
         size_t size;
-        uint8_t *bytes = read_file(path, &size);
+        uint8_t *bytes = read_whole_file(path, &size);
         struct t2t_picture_report report;
         assert_int_equal(crop_of(bytes, size, true, &report), T2T_OK);
         for (size_t length = 0; length < size - 2; length += length < 700 ? 7 : 977)
@@ -74,7 +61,7 @@ static void refuses_every_cut(void **state)
         free(bytes);
     }
     size_t size;
-    uint8_t *bytes = read_file("tests/pictures/bicubic/images/rgb.png", &size);
+    uint8_t *bytes = read_whole_file("tests/pictures/bicubic/images/rgb.png", &size);
     for (size_t length = 0; length < size; length += 101) {
         struct t2t_picture_report report;
         assert_int_equal(crop_of(bytes, length, false, &report), T2T_BAD_DATA);
@@ -92,7 +79,7 @@ static void survives_every_damage(void **state)
     size_t used = 0, warned = 0, bad = 0;
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         size_t size;
-        uint8_t *bytes = read_file(files[i], &size);
+        uint8_t *bytes = read_whole_file(files[i], &size);
         for (size_t at = 0; at < size; at++) {
             const uint8_t whole = bytes[at];
             bytes[at] = (uint8_t)(whole ^ (1U << at % 8));
@@ -127,7 +114,7 @@ static void refuses_what_cannot_be_right(void **state)
 {
     (void)state;
     size_t size;
-    uint8_t *bytes = read_file("tests/golden/preprocess/images/small_32.jpg", &size);
+    uint8_t *bytes = read_whole_file("tests/golden/preprocess/images/small_32.jpg", &size);
     const size_t frame = frame_header(bytes, size, 0xc0);
     bytes[frame + 4] = 12; /* bits a sample */
     refused(bytes, size, "precision 12");
@@ -154,7 +141,7 @@ static void refuses_thousands_of_scans(void **state)
 {
     (void)state;
     size_t size;
-    uint8_t *bytes = read_file("tests/golden/preprocess/images/progressive_420.jpg", &size);
+    uint8_t *bytes = read_whole_file("tests/golden/preprocess/images/progressive_420.jpg", &size);
     size_t first = frame_header(bytes, size, 0xda), scan = 0;
     for (size_t i = first + 2; i + 1 < size && !scan; i++) /* to the next table or scan */
         if (bytes[i] == 0xff && (bytes[i + 1] == 0xc4 || bytes[i + 1] == 0xda)) scan = i;
