@@ -55,7 +55,7 @@ sh eval/check_readme.sh
 
 say "clang, warnings as errors, all tests"
 build clang -DCMAKE_C_COMPILER=clang -DCMAKE_CUDA_ARCHITECTURES=90
-run clang -E 'golden_models|cuda_resources'
+run clang -E 'golden_models|cuda_resources|cuda_faults'
 
 say "gcc, address and undefined sanitizers, all tests"
 build address -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DT2T_SANITIZE=address,undefined
@@ -64,6 +64,6 @@ UBSAN_OPTIONS=print_stacktrace=1 run address
 
 say "gcc, thread sanitizer, the batch loader and the CUDA kernels in emulation"
 build thread -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DT2T_SANITIZE=thread
-run thread -R '^(batch_loader|cuda_operations)'
+run thread -R '^(batch_loader|cuda_operations|cuda_faults)'
 
 say "all checks passed"
