@@ -10,12 +10,12 @@ jobs=$(nproc)
 
 say() { printf '\n== %s (%d s)\n' "$*" $(($(date +%s) - begin)); }
 
-# build NAME CMAKE-ARGUMENTS...
+# [only=TARGET] build NAME CMAKE-ARGUMENTS...
 build() {
     folder=build-check/$1
     shift
     cmake -S . -B "$folder" -DT2T_WERROR=ON "$@" >"$folder.log" 2>&1 || { cat "$folder.log"; exit 1; }
-    cmake --build "$folder" -j "$jobs" >"$folder.log" 2>&1 || { cat "$folder.log"; exit 1; }
+    cmake --build "$folder" -j "$jobs" ${only:+--target "$only"} >"$folder.log" 2>&1 || { cat "$folder.log"; exit 1; }
 }
 
 # run FOLDER CTEST-ARGUMENTS...
@@ -55,7 +55,7 @@ sh eval/check_readme.sh
 
 say "clang, warnings as errors, all tests"
 build clang -DCMAKE_C_COMPILER=clang -DCMAKE_CUDA_ARCHITECTURES=90
-run clang -E 'golden_models|cuda_resources'
+run clang -E 'golden_models|cuda_resources|cuda_faults'
 
 say "gcc, address and undefined sanitizers, all tests"
 build address -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DT2T_SANITIZE=address,undefined
@@ -64,6 +64,15 @@ UBSAN_OPTIONS=print_stacktrace=1 run address
 
 say "gcc, thread sanitizer, the batch loader and the CUDA kernels in emulation"
 build thread -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DT2T_SANITIZE=thread
-run thread -R '^(batch_loader|cuda_operations)'
+run thread -R '^(batch_loader|cuda_operations|cuda_faults)'
+
+say "clang, memory sanitizer, the CUDA kernels in emulation"
+if ctest --test-dir build-check/gcc -N -R '^cuda_operations$' | grep -q 'Total Tests: 1'; then
+    only=test_cuda_operations build memory -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
+        -DCMAKE_BUILD_TYPE=RelWithDebInfo -DT2T_SANITIZE=memory
+    run memory -R '^cuda_(operations|faults)$'
+else
+    echo "the CUDA kernels are not checked: no headers of CUDA, or no cuBLASLt"
+fi
 
 say "all checks passed"

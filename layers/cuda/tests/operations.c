@@ -327,7 +327,8 @@ static float *run_attention(struct bench *bench, const void *arguments)
 
 /* heads, queries, keys, head_dim, value_dim, scale */
 static const struct attention_case attentions[] = {
-    {{1, 1, 1, 1, 1, 1}, {.kind = ATTENTION_EXACT}, 1}, {{2, 65, 65, 64, 64, 0.125F}, {.kind = ATTENTION_EXACT}, 2},
+    {{1, 1, 1, 1, 1, 1}, {.kind = ATTENTION_EXACT}, 1},
+    {{2, 65, 65, 64, 64, 0.125F}, {.kind = ATTENTION_EXACT}, 2},
     {{3, 70, 33, 12, 12, 0.3F}, {.kind = ATTENTION_EXACT}, 1},
     {{1, 20, 130, 100, 130, 0.1F}, {.kind = ATTENTION_EXACT}, 1}, /* more than one chunk of dimensions, of values */
     {{2, 37, 41, 12, 20, 0.3F}, {.kind = ATTENTION_MEAN}, 2},
@@ -351,6 +352,15 @@ static const struct attention_case attentions[] = {
     {{1, 64, 90, 16, 9, 0.25F}, KDE(16, 200, KDE_SYSTEMATIC, KDE_VALUE, 4), 1}, /* all keys certain */
     {{1, 5, 3, 7, 9, 0.4F}, KDE(2, 2, KDE_SYSTEMATIC, KDE_PILOT, 4), 1},        /* fewer blocks than groups */
     {{1, 50, 50, 7, 9, 0.4F}, KDE(16, 0, KDE_MULTINOMIAL, KDE_VALUE, 1), 1},    /* blocks alone */
+    {{1, 300, 301, 16, 70, 0.25F},
+        {.kind = ATTENTION_KDEFORMER,
+            .projections = 11, /* a sort in two passes */
+            .bucket = 32,
+            .samples = 30,
+            .sampling = KDE_SYSTEMATIC,
+            .probability = KDE_VALUE,
+            .sample_groups = 1},
+        1},
 };
 
 static void attention_methods(void)
@@ -422,7 +432,8 @@ static int close_devices(void **state)
     return 0;
 }
 
-int main(void)
+/* operations [TEST]: a pattern of names with * and ?. */
+int main(int count, char **arguments)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(norms_of_any_schedule),
@@ -432,5 +443,6 @@ int main(void)
         cmocka_unit_test(attention_methods_of_any_schedule),
         cmocka_unit_test(token_performer_of_any_schedule),
     };
+    if (count > 1) cmocka_set_test_filter(arguments[1]);
     return cmocka_run_group_tests(tests, open_devices, close_devices);
 }

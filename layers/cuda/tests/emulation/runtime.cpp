@@ -48,7 +48,7 @@ void poison(void *memory, size_t bytes)
 {
     if (bytes) plain_set(memory, 0xff, bytes);
 #ifdef EMULATION_MSAN
-    __msan_allocated_memory(memory, bytes);
+    __msan_poison(memory, bytes);
 #endif
 }
 
