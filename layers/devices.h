@@ -7,7 +7,7 @@
 #include "layers/layers.h"
 
 /* Rises with every change of struct layer_ops, struct attention_call or what they are made of. */
-enum { T2T_MODULE_ABI = 2, T2T_REASON_BYTES = 512 };
+enum { T2T_MODULE_ABI = 3, T2T_REASON_BYTES = 512 };
 
 /* What a module gives. */
 struct t2t_module {
