@@ -88,11 +88,13 @@ static const char *name_of(const struct evaluation *evaluation, size_t sample)
     return evaluation->pictures->samples[sample].name;
 }
 
-/* One attention's logits of a batch, with its times. */
-static enum t2t_status forward(struct loop *loop, size_t run, const struct t2t_batch *batch)
+/* One attention's logits of a batch, with its times; `next` is the batch of the forward after it, or NULL. */
+static enum t2t_status forward(
+    struct loop *loop, size_t run, const struct t2t_batch *batch, const struct t2t_batch *next)
 {
     float *logits = loop->logits + run * loop->evaluation->options.batch * loop->classes;
     t2t_session_use(loop->session, run);
+    if (next) t2t_session_ahead(loop->session, next->pixels, next->count);
     t2t_interrupt_allow(report_interrupted, loop);
     const enum t2t_status status = t2t_forward(loop->session, batch->pixels, batch->image_index, batch->count, logits);
     t2t_interrupt_hold();
@@ -160,7 +162,8 @@ static enum t2t_status answer_batch(struct loop *loop, const struct t2t_batch *b
     const size_t runs = evaluation->runs->count;
     for (size_t turn = 0; turn < runs; turn++) {
         const size_t run = (turn + evaluation->batches) % runs;
-        const enum t2t_status status = forward(loop, run, batch);
+        const struct t2t_batch *next = turn + 1 < runs ? batch : t2t_source_peek(evaluation->source);
+        const enum t2t_status status = forward(loop, run, batch, next);
         if (status) return status;
         if (t2t_interrupted()) return T2T_OK; /* the batch is dropped whole */
         add_times(loop, run, batch->count);
@@ -231,7 +234,7 @@ static enum t2t_status warm_up(struct loop *loop, const struct t2t_batch *batch)
     enum t2t_status status = T2T_OK;
     for (size_t round = 0; round < loop->evaluation->options.warmup; round++)
         for (size_t run = 0; run < loop->evaluation->runs->count && !status && !t2t_interrupted(); run++)
-            status = forward(loop, run, batch);
+            status = forward(loop, run, batch, batch);
     return status;
 }
 

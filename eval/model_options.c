@@ -45,6 +45,11 @@ enum t2t_status t2t_choose_device(const struct model_options *options, struct ch
     return status;
 }
 
+size_t t2t_batches_ahead(const struct chosen_device *device)
+{
+    return device->ops->input_ahead ? 2 : 1;
+}
+
 size_t t2t_choose_threads(const struct model_options *options)
 {
     return options->threads ? options->threads : t2t_cpu_allowed();

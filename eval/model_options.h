@@ -79,6 +79,9 @@ enum t2t_status t2t_open_model(const struct model_options *options, struct t2t_m
 /* Opens the module that --device needs; says why `auto` takes the CPU. */
 enum t2t_status t2t_choose_device(const struct model_options *options, struct chosen_device *device);
 
+/* Batches that are best prepared while one is in the network: a device that works on its own copies the first of them. */
+size_t t2t_batches_ahead(const struct chosen_device *device);
+
 /* --threads, or as many as may be used. */
 size_t t2t_choose_threads(const struct model_options *options);
 

@@ -159,6 +159,11 @@ enum t2t_status t2t_source_next(struct picture_source *source, const struct t2t_
     return status;
 }
 
+const struct t2t_batch *t2t_source_peek(struct picture_source *source)
+{
+    return source->loader ? t2t_loader_peek(source->loader) : NULL;
+}
+
 void t2t_source_close(struct picture_source *source)
 {
     t2t_loader_close(source->loader);

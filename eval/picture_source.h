@@ -37,6 +37,9 @@ enum t2t_status t2t_source_open_raw(struct picture_source *source, struct t2t_te
 
 /* *batch: the next one, NULL after the last; valid until the next call. */
 enum t2t_status t2t_source_next(struct picture_source *source, const struct t2t_batch **batch);
+/* The batch after the one held, where it is ready beforehand; valid as long as t2t_source_next() gives it. NULL: it is not,
+ * as those of a tensor never are. */
+const struct t2t_batch *t2t_source_peek(struct picture_source *source);
 void t2t_source_close(struct picture_source *source);
 
 #endif

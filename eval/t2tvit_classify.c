@@ -26,6 +26,7 @@ struct classification {
     struct t2t_dataset raw;
     const struct t2t_dataset *pictures; /* one of the two */
     struct picture_source source;
+    struct chosen_device device;
     struct t2t_session *session;
     FILE *out;
     float *logits;      /* [runs, batch, classes] */
@@ -92,7 +93,9 @@ static enum t2t_status answer_batch(struct classification *c, const struct t2t_b
 {
     enum t2t_status status = T2T_OK;
     for (size_t run = 0; run < c->runs.count && !status; run++) {
+        const struct t2t_batch *next = run + 1 < c->runs.count ? batch : t2t_source_peek(&c->source);
         t2t_session_use(c->session, run);
+        if (next) t2t_session_ahead(c->session, next->pixels, next->count);
         t2t_interrupt_allow(report_interrupt, c);
         status = t2t_forward(
             c->session, batch->pixels, batch->image_index, batch->count, c->logits + run * c->batch * c->classes.count);
@@ -163,8 +166,10 @@ static enum t2t_status open_source(struct classification *c)
     }
     if (c->batch > c->pictures->count) c->batch = c->pictures->count;
     if (c->tensors) return t2t_source_open_raw(&c->source, c->tensors, c->pictures, c->preprocess.image_size, c->batch);
-    const struct t2t_loader_options options = {
-        .preprocess = c->preprocess, .batch = c->batch, .workers = threads, .overlap = true};
+    const struct t2t_loader_options options = {.preprocess = c->preprocess,
+        .batch = c->batch,
+        .workers = threads,
+        .ahead = settings.digest ? 1 : t2t_batches_ahead(&c->device)};
     return t2t_source_open_files(&c->source, c->pictures, &options);
 }
 
@@ -184,15 +189,12 @@ static enum t2t_status open_kept(struct classification *c)
 
 static enum t2t_status open_network(struct classification *c)
 {
-    struct chosen_device device;
-    enum t2t_status status = t2t_choose_device(&settings.model, &device);
-    if (status) return status;
     const struct t2t_session_options options = {.batch = c->batch,
-        .ops = device.ops,
-        .device = device.options,
+        .ops = c->device.ops,
+        .device = c->device.options,
         .plans = c->runs.plan,
         .plan_count = c->runs.count};
-    status = t2t_session_open(&c->session, c->model, &options);
+    const enum t2t_status status = t2t_session_open(&c->session, c->model, &options);
     if (status) return status;
     t2t_detail("%s", t2t_session_describe(c->session));
     c->logits = malloc(c->runs.count * c->batch * c->classes.count * sizeof *c->logits);
@@ -262,6 +264,7 @@ static enum t2t_status run(size_t operands, char **operand, size_t *failed)
     if (!status) status = t2t_choose_preprocess(&settings.model, model, &c.preprocess);
     if (!status && !settings.digest) status = t2t_attention_runs(&c.runs, &settings.attention, model);
     if (!status && !settings.digest) status = t2t_class_names_open(&c.classes, settings.labels, model);
+    if (!status && !settings.digest) status = t2t_choose_device(&settings.model, &c.device);
     if (!status) status = open_source(&c);
     if (!status && !settings.digest) status = open_kept(&c);
     if (!status && !settings.digest) status = open_network(&c);

@@ -127,7 +127,7 @@ static enum t2t_status open_source(struct picture_source *source, const struct t
     const struct t2t_loader_options options = {.preprocess = *preprocess,
         .batch = evaluation->options.batch,
         .workers = report.workers,
-        .overlap = report.overlap};
+        .ahead = report.overlap ? t2t_batches_ahead(&evaluation->options.device) : 0};
     return t2t_source_open_files(source, pictures, &options);
 }
 

@@ -65,9 +65,16 @@ struct layer_ops {
      * not. Matrices, scratch and weights of the operations below then lie in its memory; draws stay the host's. */
     enum t2t_status (*reserve)(struct layer_device *device, size_t bytes, void **memory);
     void (*release)(struct layer_device *device, void *memory);
+    /* Memory of the host for draws, for as long as the device is open: what is queued reads them when its turn comes. */
+    enum t2t_status (*reserve_draws)(struct layer_device *device, size_t bytes, void **memory);
     /* A weight that is no product's, for as long as the device is open. */
     enum t2t_status (*constant)(struct layer_device *device, const float *host, size_t count, const float **own);
+    /* Plans copies of pictures: `count` floats at most. */
+    enum t2t_status (*input_open)(struct layer_device *device, size_t count);
+    /* Pictures for what is queued from here on; `host` may change once it returns. input_ahead() before it begins the
+     * copy while what is queued so far is computed; `host` must then stay as it is until input(). */
     void (*input)(struct layer_device *device, const float *host, size_t count, float *own);
+    void (*input_ahead)(struct layer_device *device, const float *host, size_t count);
     void (*output)(struct layer_device *device, const float *own, size_t count, float *host);
     /* Records when everything queued so far is done, as moment `number`; seconds between two, after finish(). */
     void (*tick)(struct layer_device *device, size_t number);

@@ -1,16 +1,15 @@
 /* A window of batches that move from "being decoded" to "in the caller's hands"; see batch_loader.h.
  *
  * Pictures are numbered in the data set's order. A worker takes the next number as long as its batch is within the
- * window; with overlap the window reaches one batch beyond the one that the caller waits for or holds.
+ * window, which reaches `ahead` batches beyond the one that the caller waits for or holds.
  */
 #include "loaders/batch_loader.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-enum { SLOTS = 2 };
 
 struct slot {
     float *pixels;
@@ -22,13 +21,15 @@ struct slot {
     struct t2t_failed_picture *failed;
     enum t2t_status *status; /* of each picture in the batch */
     size_t done;             /* pictures decoded or failed */
+    bool finished;           /* `batch` says what came of them */
     struct t2t_batch batch;
 };
 
 struct t2t_loader {
     const struct t2t_dataset *dataset;
     struct t2t_loader_options options;
-    struct slot slot[SLOTS];
+    struct slot slot[T2T_MOST_AHEAD + 1];
+    size_t slots; /* of them, in use */
     pthread_mutex_t lock;
     pthread_cond_t work, done;
     pthread_t *threads;
@@ -55,7 +56,7 @@ static size_t crop_bytes(const struct t2t_loader *loader)
 static void load_picture(struct t2t_loader *loader, size_t index)
 {
     const size_t place = index % loader->options.batch, bytes = crop_bytes(loader);
-    struct slot *slot = &loader->slot[index / loader->options.batch % SLOTS];
+    struct slot *slot = &loader->slot[index / loader->options.batch % loader->slots];
     const struct t2t_sample *sample = &loader->dataset->samples[index];
     uint8_t *crop = slot->crops + place * bytes;
     slot->sample[place] = index;
@@ -87,7 +88,7 @@ static void *work(void *argument)
         pthread_mutex_unlock(&loader->lock);
         load_picture(loader, index);
         pthread_mutex_lock(&loader->lock);
-        loader->slot[index / loader->options.batch % SLOTS].done++;
+        loader->slot[index / loader->options.batch % loader->slots].done++;
         pthread_cond_signal(&loader->done);
     }
     pthread_mutex_unlock(&loader->lock);
@@ -125,18 +126,20 @@ enum t2t_status t2t_loader_open(
     struct t2t_loader **loader, const struct t2t_dataset *dataset, const struct t2t_loader_options *options)
 {
     *loader = NULL;
-    if (!options->batch || !options->workers)
-        return t2t_fail(T2T_BAD_USAGE, "a loader needs a batch and workers of at least 1");
+    if (!options->batch || !options->workers || options->ahead > T2T_MOST_AHEAD)
+        return t2t_fail(T2T_BAD_USAGE,
+            "a loader needs a batch and workers of at least 1 and works at most %d batches ahead", T2T_MOST_AHEAD);
     struct t2t_loader *made = calloc(1, sizeof *made);
     if (!made) return t2t_fail_memory("the loader", sizeof *made);
     made->dataset = dataset;
     made->options = *options;
-    made->allowed_batch = options->overlap ? SLOTS : 0;
+    made->slots = options->ahead + 1;
+    made->allowed_batch = options->ahead ? made->slots : 0;
     pthread_mutex_init(&made->lock, NULL);
     pthread_cond_init(&made->work, NULL);
     pthread_cond_init(&made->done, NULL);
     enum t2t_status status = T2T_OK;
-    for (size_t i = 0; i < SLOTS && !status; i++)
+    for (size_t i = 0; i < made->slots && !status; i++)
         status = allocate_slot(&made->slot[i], options->batch, crop_bytes(made));
     if (!status) status = start_workers(made);
     if (status) {
@@ -152,6 +155,8 @@ static void finish_batch(const struct t2t_loader *loader, struct slot *slot, siz
 {
     const size_t bytes = crop_bytes(loader);
     size_t kept = 0, failed = 0;
+    if (slot->finished) return;
+    slot->finished = true;
     for (size_t i = 0; i < size; i++) {
         if (slot->status[i]) {
             slot->failed[failed++] = slot->failed[i];
@@ -178,17 +183,39 @@ static void finish_batch(const struct t2t_loader *loader, struct slot *slot, siz
         .failed_count = failed};
 }
 
+/* Pictures of the batch to come, 0 after the last. */
+static size_t next_size(const struct t2t_loader *loader)
+{
+    const size_t batch = loader->options.batch, first = loader->next_batch * batch, all = loader->dataset->count;
+    return first >= all ? 0 : all - first < batch ? all - first : batch;
+}
+
+const struct t2t_batch *t2t_loader_peek(struct t2t_loader *loader)
+{
+    const size_t size = next_size(loader);
+    struct slot *slot = &loader->slot[loader->next_batch % loader->slots];
+    pthread_mutex_lock(&loader->lock);
+    const bool ready = size && loader->next_batch < loader->allowed_batch && slot->done == size;
+    pthread_mutex_unlock(&loader->lock);
+    if (!ready) return NULL;
+    finish_batch(loader, slot, size);
+    return &slot->batch;
+}
+
 const struct t2t_batch *t2t_loader_next(struct t2t_loader *loader)
 {
-    const size_t batch = loader->options.batch, first = loader->next_batch * batch;
-    if (first >= loader->dataset->count) return NULL;
-    const size_t size = loader->dataset->count - first < batch ? loader->dataset->count - first : batch;
-    struct slot *slot = &loader->slot[loader->next_batch % SLOTS];
+    const size_t size = next_size(loader);
+    if (!size) return NULL;
+    struct slot *slot = &loader->slot[loader->next_batch % loader->slots];
     const double begin = now();
     pthread_mutex_lock(&loader->lock);
     /* The caller gives the batch before back by asking for this one: its slot may be filled again. */
-    if (loader->next_batch > 0) loader->slot[(loader->next_batch - 1) % SLOTS].done = 0;
-    loader->allowed_batch = loader->next_batch + (loader->options.overlap ? SLOTS : 1);
+    if (loader->next_batch > 0) {
+        struct slot *before = &loader->slot[(loader->next_batch - 1) % loader->slots];
+        before->done = 0;
+        before->finished = false;
+    }
+    loader->allowed_batch = loader->next_batch + loader->slots;
     pthread_cond_broadcast(&loader->work);
     while (slot->done < size) pthread_cond_wait(&loader->done, &loader->lock);
     pthread_mutex_unlock(&loader->lock);
@@ -207,7 +234,7 @@ void t2t_loader_close(struct t2t_loader *loader)
     pthread_mutex_unlock(&loader->lock);
     for (size_t i = 0; i < loader->thread_count; i++) pthread_join(loader->threads[i], NULL);
     free(loader->threads);
-    for (size_t i = 0; i < SLOTS; i++) {
+    for (size_t i = 0; i < loader->slots; i++) {
         struct slot *slot = &loader->slot[i];
         free(slot->pixels);
         free(slot->crops);

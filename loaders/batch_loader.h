@@ -6,7 +6,6 @@
 #ifndef T2T_LOADERS_BATCH_LOADER_H
 #define T2T_LOADERS_BATCH_LOADER_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,11 +13,13 @@
 #include "loaders/dataset.h"
 #include "loaders/preprocess.h"
 
+enum { T2T_MOST_AHEAD = 2 };
+
 struct t2t_loader_options {
     struct t2t_preprocess preprocess;
     size_t batch;
     size_t workers; /* threads that decode, at least 1 */
-    bool overlap;   /* prefetch; otherwise workers rest while the caller holds a batch */
+    size_t ahead;   /* batches prepared while the caller holds one, at most T2T_MOST_AHEAD; 0: workers rest meanwhile */
 };
 
 struct t2t_failed_picture {
@@ -46,6 +47,9 @@ enum t2t_status t2t_loader_open(
     struct t2t_loader **loader, const struct t2t_dataset *dataset, const struct t2t_loader_options *options);
 /* The next batch, NULL after the last; it is valid until the next call. */
 const struct t2t_batch *t2t_loader_next(struct t2t_loader *loader);
+/* The batch after the one that the caller holds, where it is ready; it is the one that t2t_loader_next() gives next, and
+ * both are valid until then. NULL where it is not. */
+const struct t2t_batch *t2t_loader_peek(struct t2t_loader *loader);
 /* Stops the workers (unfinished batches are dropped) and frees everything. NULL is allowed. */
 void t2t_loader_close(struct t2t_loader *loader);
 

@@ -23,7 +23,8 @@ struct run {
     struct layer_device *device; /* the lane's */
     const struct t2t_config *config;
     const struct t2t_weights *weights;
-    const float *images;
+    const float *images; /* the caller's */
+    const float *pixels; /* the same, where the device reads them */
     const uint64_t *image_index;
     size_t batch;
     t2t_observer *observer;
@@ -60,14 +61,26 @@ static void observe(const struct run *run, const char *stage, size_t first_image
     free(copy);
 }
 
-/* Images first_image ... of the batch, where the device reads them. */
-static const float *pixels(const struct run *run, size_t first_image, size_t images)
+static size_t picture_floats(const struct run *run)
 {
-    const size_t image = 3 * run->config->image_size * run->config->image_size;
-    const float *host = run->images + first_image * image;
-    if (!run->ops->input) return host;
-    run->ops->input(run->device, host, images * image, run->session->pixels.data);
+    return 3 * run->config->image_size * run->config->image_size;
+}
+
+/* Where the device reads the pictures. */
+static const float *take_pictures(const struct run *run)
+{
+    if (!run->ops->input) return run->images;
+    run->ops->input(run->device, run->images, run->batch * picture_floats(run), run->session->pixels.data);
     return run->session->pixels.data;
+}
+
+/* The next forward's pictures, while the device is busy with this one's. */
+static void begin_next_pictures(const struct run *run)
+{
+    struct t2t_session *session = run->session;
+    if (session->ahead && run->ops->input_ahead)
+        run->ops->input_ahead(run->device, session->ahead, session->ahead_batch * picture_floats(run));
+    session->ahead = NULL;
 }
 
 /* ---- the network ---- */
@@ -96,6 +109,16 @@ static struct matrix columns(struct matrix all, size_t first, size_t count)
     return all;
 }
 
+static void draw(const struct run *run, size_t layer, size_t first_image, size_t images)
+{
+    const struct t2t_plan *plan = run->session->plan;
+    const struct attention_shape shape = t2t_layer_shape(run->session->model, layer);
+    const double begin = t2t_session_now();
+    attention_draw(&shape, &plan->layer[layer], plan->seed, (uint32_t)layer, run->image_index + first_image, images,
+        &run->lane->draws[layer]);
+    run->lane->cost[layer].draw_seconds += t2t_session_now() - begin;
+}
+
 /* softmax(scale q k^T) v, or what the plan has in its place. */
 static void attention(const struct run *run, size_t layer, const struct layer_memory *memory, size_t first_image,
     struct matrix qkv, struct matrix attended)
@@ -105,18 +128,16 @@ static void attention(const struct run *run, size_t layer, const struct layer_me
     const size_t width = attended.channels;
     struct t2t_layer_cost *cost = &run->lane->cost[layer];
     const size_t begin = tick(run);
-    const double draw_begin = t2t_session_now();
-    attention_draw(&shape, &plan->layer[layer], plan->seed, (uint32_t)layer, run->image_index + first_image, qkv.batch,
-        &memory->draws);
-    cost->draw_seconds += t2t_session_now() - draw_begin;
+    draw(run, layer, first_image, qkv.batch);
+    const struct attention_draw_memory *draws = &run->lane->draws[layer];
     const struct attention_call call = {
         .shape = shape,
         .config = plan->layer[layer],
-        .draws = {.projection = memory->draws.projection,
-            .sample_uniform = memory->draws.sample_uniform,
-            .pilot_uniform = memory->draws.pilot_uniform,
-            .features = memory->draws.features,
-            .rotation = memory->draws.rotation},
+        .draws = {.projection = draws->projection,
+            .sample_uniform = draws->sample_uniform,
+            .pilot_uniform = draws->pilot_uniform,
+            .features = draws->features,
+            .rotation = draws->rotation},
         .batch = qkv.batch,
         .q = qkv.data,
         .k = qkv.data + width,
@@ -196,9 +217,8 @@ static void tokens_to_token(const struct run *run, size_t first_image, size_t im
     const struct matrix projected = of(lane->projected, images);
     const struct matrix stream = images_of(session->stream, first_image, images);
 
-    const float *images_of_group = pixels(run, first_image, images);
     size_t begin = tick(run);
-    run->ops->soft_split_image(run->device, &split0, images_of_group, windows0);
+    run->ops->soft_split_image(run->device, &split0, run->pixels + first_image * picture_floats(run), windows0);
     observe(run, "soft_split0", first_image, windows0);
     const struct matrix tokens1 = token_layer(run, 0, first_image, images);
     observe(run, "t2t.1", first_image, tokens1);
@@ -253,7 +273,6 @@ static void classify(const struct run *run, float *logits)
     if (run->ops->output) out.data = session->logits.data;
     run->ops->layer_norm(run->device, class_tokens, run->weights->norm_weight, run->weights->norm_bias, rows);
     run->ops->linear(run->device, session->head, rows, NULL, out);
-    if (run->ops->output) run->ops->output(run->device, out.data, run->batch * classes, logits);
     observe(run, "logits", 0, out);
 }
 
@@ -279,12 +298,21 @@ static size_t features_by_threads(const struct run *run)
     return images;
 }
 
-static enum t2t_status forward(const struct run *run, float *logits)
+static void network(const struct run *run, float *logits)
 {
     const size_t most = run->session->whole.images;
     for (size_t first = features_by_threads(run); first < run->batch; first += most)
         features(run, first, run->batch - first < most ? run->batch - first : most);
     classify(run, logits);
+}
+
+static enum t2t_status forward(struct run *run, float *logits)
+{
+    run->pixels = take_pictures(run);
+    network(run, logits);
+    begin_next_pictures(run);
+    if (run->ops->output)
+        run->ops->output(run->device, run->session->logits.data, run->batch * run->config->num_classes, logits);
     const enum t2t_status status = run->ops->finish ? run->ops->finish(run->device) : T2T_OK;
     t2t_session_settle(run->session);
     return status;
@@ -327,7 +355,7 @@ enum t2t_status t2t_forward(
     struct t2t_session *session, const float *images, const uint64_t *image_index, size_t batch, float *logits)
 {
     assert(batch >= 1 && batch <= session->batch);
-    const struct run run = {
+    struct run run = {
         .session = session,
         .lane = &session->whole,
         .ops = session->ops,

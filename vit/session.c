@@ -119,37 +119,54 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-/* Scratch and draws of layers first ... last - 1, which use the same memory one after another, under any plan. */
-static void take_attention_memory(
-    struct t2t_session *session, const struct lane *lane, struct layer_memory *memory, size_t first, size_t last)
+/* Scratch of layers first ... last - 1, which use the same memory one after another, under any plan. */
+static void *take_scratch(struct t2t_session *session, const struct lane *lane, size_t first, size_t last)
 {
     const struct t2t_config *config = t2t_model_config(session->model);
-    const size_t images = lane->images;
-    struct attention_draw_counts most = {0}; /* of an image */
     size_t scratch = 0;
     for (size_t p = 0; p < session->plan_count; p++)
         for (size_t layer = first; layer < last; layer++) {
             const struct attention_shape shape = t2t_layer_shape(session->model, layer);
-            const struct attention_draw_counts draws = t2t_layer_draws(session, &session->plans[p], layer);
             scratch = larger(scratch,
-                session->ops->attention_scratch(lane->device, &shape, &session->plans[p].layer[layer], images));
-            most.projection = larger(most.projection, draws.projection * shape.heads);
-            most.sample_uniform = larger(most.sample_uniform, draws.sample_uniform * shape.heads);
-            most.features = larger(most.features, draws.features * shape.heads);
-            most.rotation = larger(most.rotation, draws.rotation * shape.heads);
-            most.pilot_uniform = larger(most.pilot_uniform, draws.pilot_uniform * shape.heads);
+                session->ops->attention_scratch(lane->device, &shape, &session->plans[p].layer[layer], lane->images));
         }
     if (first < T2T_TOKEN_LAYERS && config->tokens_type == T2T_TOKENS_PERFORMER)
         scratch = larger(scratch, session->ops->performer_scratch(lane->device, t2t_tokens(config, first),
-                                      config->token_dim, t2t_performer_features(config), images));
+                                      config->token_dim, t2t_performer_features(config), lane->images));
+    return t2t_arena_take(lane->arena, scratch, 1);
+}
+
+/* Likewise for draws. */
+static void take_draws(struct t2t_session *session, struct lane *lane, size_t first, size_t last)
+{
     struct t2t_arena *arena = &session->draw_arena;
-    struct attention_draw_memory *draws = &memory->draws;
-    memory->scratch = t2t_arena_take(lane->arena, scratch, 1);
-    draws->projection = t2t_arena_take(arena, images * most.projection, sizeof *draws->projection);
-    draws->sample_uniform = t2t_arena_take(arena, images * most.sample_uniform, sizeof *draws->sample_uniform);
-    draws->features = t2t_arena_take(arena, images * most.features, sizeof *draws->features);
-    draws->rotation = t2t_arena_take(arena, images * most.rotation, sizeof *draws->rotation);
-    draws->pilot_uniform = t2t_arena_take(arena, images * most.pilot_uniform, sizeof *draws->pilot_uniform);
+    struct attention_draw_counts most = {0}; /* of an image */
+    for (size_t p = 0; p < session->plan_count; p++)
+        for (size_t layer = first; layer < last; layer++) {
+            const size_t heads = t2t_layer_shape(session->model, layer).heads;
+            const struct attention_draw_counts draws = t2t_layer_draws(session, &session->plans[p], layer);
+            most.projection = larger(most.projection, draws.projection * heads);
+            most.sample_uniform = larger(most.sample_uniform, draws.sample_uniform * heads);
+            most.features = larger(most.features, draws.features * heads);
+            most.rotation = larger(most.rotation, draws.rotation * heads);
+            most.pilot_uniform = larger(most.pilot_uniform, draws.pilot_uniform * heads);
+        }
+    struct attention_draw_memory draws;
+    draws.projection = t2t_arena_take(arena, lane->images * most.projection, sizeof *draws.projection);
+    draws.sample_uniform = t2t_arena_take(arena, lane->images * most.sample_uniform, sizeof *draws.sample_uniform);
+    draws.features = t2t_arena_take(arena, lane->images * most.features, sizeof *draws.features);
+    draws.rotation = t2t_arena_take(arena, lane->images * most.rotation, sizeof *draws.rotation);
+    draws.pilot_uniform = t2t_arena_take(arena, lane->images * most.pilot_uniform, sizeof *draws.pilot_uniform);
+    for (size_t layer = first; layer < last; layer++) lane->draws[layer] = draws;
+}
+
+/* A device that computes later reads the draws of one block when those of the next have been made. */
+static void plan_draws(struct t2t_session *session, struct lane *lane)
+{
+    const size_t layers = layer_count(session);
+    const size_t alone = session->ops->reserve_draws ? layers : T2T_TOKEN_LAYERS;
+    for (size_t layer = 0; layer < alone; layer++) take_draws(session, lane, layer, layer + 1);
+    if (alone < layers) take_draws(session, lane, alone, layers);
 }
 
 static void plan_token_layer(struct t2t_session *session, struct lane *lane, size_t layer)
@@ -163,7 +180,7 @@ static void plan_token_layer(struct t2t_session *session, struct lane *lane, siz
     memory->split = take_matrix(arena, images, tokens, t2t_layer_in(config, layer));
     t2t_arena_release(arena, after_qkv);
     memory->attended = take_matrix(arena, images, tokens, width);
-    take_attention_memory(session, lane, memory, layer, layer + 1);
+    memory->scratch = take_scratch(session, lane, layer, layer + 1);
     memory->normed = memory->attended;
     memory->hidden = take_matrix(arena, images, tokens, t2t_layer_hidden(config, layer));
 }
@@ -178,7 +195,7 @@ static void plan_blocks(struct t2t_session *session, struct lane *lane)
     memory->attended = memory->normed;
     const size_t after_normed = t2t_arena_mark(arena);
     memory->qkv = take_matrix(arena, images, tokens, 3 * width);
-    take_attention_memory(session, lane, memory, T2T_TOKEN_LAYERS, layer_count(session));
+    memory->scratch = take_scratch(session, lane, T2T_TOKEN_LAYERS, layer_count(session));
     t2t_arena_release(arena, after_normed);
     memory->hidden = take_matrix(arena, images, tokens, t2t_layer_hidden(config, T2T_TOKEN_LAYERS));
 }
@@ -200,6 +217,7 @@ static void plan_lane(struct t2t_session *session, struct lane *lane)
     lane->projected = take_matrix(arena, lane->images, tokens - 1, config->embed_dim);
     t2t_arena_release(arena, stages);
     plan_blocks(session, lane);
+    plan_draws(session, lane);
 }
 
 /* Runs twice, first to measure. */
@@ -211,7 +229,7 @@ static void plan_memory(struct t2t_session *session)
     session->stream = take_matrix(arena, session->batch, tokens, config->embed_dim);
     session->class_rows = take_matrix(arena, session->batch, 1, config->embed_dim);
     if (session->ops->input) {
-        session->pixels = take_matrix(arena, session->whole.images, config->image_size * config->image_size, 3);
+        session->pixels = take_matrix(arena, session->batch, config->image_size * config->image_size, 3);
         session->logits = take_matrix(arena, session->batch, 1, config->num_classes);
     }
     plan_lane(session, &session->whole);
@@ -248,17 +266,29 @@ static enum t2t_status check_plans(const struct t2t_session *session)
     return T2T_OK;
 }
 
+/* What a device with memory of its own has of it, and of the host's. */
+static enum t2t_status reserve_on_device(struct t2t_session *session)
+{
+    const size_t side = t2t_model_config(session->model)->image_size;
+    void *memory;
+    enum t2t_status status = session->ops->reserve(session->device, session->arena.peak, &memory);
+    if (status) return status;
+    t2t_arena_adopt(&session->arena, memory);
+    status = session->ops->reserve_draws(session->device, session->draw_arena.peak, &memory);
+    if (status) return status;
+    t2t_arena_adopt(&session->draw_arena, memory);
+    return session->ops->input_open(session->device, session->batch * side * side * 3);
+}
+
 static enum t2t_status reserve_memory(struct t2t_session *session)
 {
+    enum t2t_status status;
     plan_memory(session);
-    enum t2t_status status = t2t_arena_reserve(&session->draw_arena);
-    if (status) return status;
     if (session->ops->reserve) {
-        void *memory;
-        status = session->ops->reserve(session->device, session->arena.peak, &memory);
-        if (!status) t2t_arena_adopt(&session->arena, memory);
+        status = reserve_on_device(session);
     } else {
         status = t2t_arena_reserve(&session->arena);
+        if (!status) status = t2t_arena_reserve(&session->draw_arena);
     }
     for (size_t t = 0; t < session->threads && !status; t++) status = t2t_arena_reserve(session->thread[t].arena);
     if (!status) plan_memory(session);
@@ -374,6 +404,13 @@ void t2t_session_close(struct t2t_session *session)
 const char *t2t_session_describe(const struct t2t_session *session)
 {
     return session->ops->describe(session->device);
+}
+
+void t2t_session_ahead(struct t2t_session *session, const float *images, size_t batch)
+{
+    assert(batch <= session->batch);
+    session->ahead = images;
+    session->ahead_batch = batch;
 }
 
 void t2t_session_use(struct t2t_session *session, size_t plan)

@@ -27,7 +27,6 @@ struct layer_memory {
     struct matrix hidden;   /* [tokens, hidden] */
     struct matrix out; /* [tokens, width] of a tokens-to-token layer; blocks work on the residual stream in place */
     void *scratch;     /* of attention */
-    struct attention_draw_memory draws;
 };
 
 /* What takes images through the network: all of a device, some images at a time, or one thread of it, one at a time. */
@@ -37,8 +36,10 @@ struct lane {
     /* Of its working memory: the session's, or its own where lanes live at the same time. */
     struct t2t_arena *arena, own_arena;
     struct layer_memory token_layer[T2T_TOKEN_LAYERS], block;
-    struct matrix last_split; /* [tokens, 9 token_dim] */
-    struct matrix projected;  /* [tokens, embed_dim] */
+    struct attention_draw_memory
+        draws[T2T_MAX_LAYERS]; /* blocks share theirs where each is done before the next draws */
+    struct matrix last_split;  /* [tokens, 9 token_dim] */
+    struct matrix projected;   /* [tokens, embed_dim] */
     struct span *spans;
     double *moments; /* of the CPU */
     size_t span_count, tick_count;
@@ -64,9 +65,11 @@ struct t2t_session {
     struct t2t_arena arena;      /* the device's */
     struct t2t_arena draw_arena; /* random numbers: the host's */
     struct matrix pixels;        /* [image_size^2, 3], any order: where the device has memory of its own */
-    struct matrix logits;        /* [1, num_classes]: likewise */
-    struct matrix stream;        /* [1 + tokens, embed_dim]: the residual stream of the blocks */
-    struct matrix class_rows;    /* [1, embed_dim]: the class tokens, normed */
+    const float *ahead;          /* pictures of the forward after the next, or NULL */
+    size_t ahead_batch;
+    struct matrix logits;     /* [1, num_classes]: likewise */
+    struct matrix stream;     /* [1 + tokens, embed_dim]: the residual stream of the blocks */
+    struct matrix class_rows; /* [1, embed_dim]: the class tokens, normed */
 
     t2t_observer *observer;
     t2t_attention_observer *attention_observer;

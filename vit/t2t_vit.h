@@ -120,6 +120,10 @@ const char *t2t_session_describe(const struct t2t_session *session);
 enum t2t_status t2t_forward(
     struct t2t_session *session, const float *images, const uint64_t *image_index, size_t batch, float *logits);
 
+/* Before a forward: the pictures of the one after it, or NULL. A device with memory of its own copies them there while
+ * it computes; they must stay as they are until they have had their forward. Others take no notice. */
+void t2t_session_ahead(struct t2t_session *session, const float *images, size_t batch);
+
 /* Where the time of a session's forwards went since opening or the last reset, summed over images. */
 struct t2t_layer_cost {
     char name[T2T_NAME_BYTES];

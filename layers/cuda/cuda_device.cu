@@ -27,6 +27,9 @@ namespace
 void cuda_close(struct layer_device *device)
 {
     if (!device) return;
+    if (device->stream) cudaStreamSynchronize(device->stream);
+    t2t_cuda_input_close(device);
+    for (void *pinned : device->pinned) cudaFreeHost(pinned);
     for (float *constant : device->constants) cudaFree(constant);
     for (cudaEvent_t tick : device->ticks) cudaEventDestroy(tick);
     cudaFree(device->workspace);
@@ -88,6 +91,18 @@ void cuda_release(struct layer_device *, void *memory)
     cudaFree(memory);
 }
 
+enum t2t_status cuda_reserve_draws(struct layer_device *device, size_t bytes, void **memory)
+{
+    const cudaError_t error = cudaHostAlloc(memory, bytes ? bytes : 1, cudaHostAllocDefault);
+    if (!error) {
+        device->pinned.push_back(*memory);
+        return T2T_OK;
+    }
+    *memory = nullptr;
+    return t2t_fail(
+        T2T_NO_RESOURCE, "cuda: %.1f MB of pinned memory: %s", 1e-6 * (double)bytes, cudaGetErrorString(error));
+}
+
 enum t2t_status cuda_constant(struct layer_device *device, const float *host, size_t count, const float **own)
 {
     float *made = nullptr;
@@ -100,12 +115,6 @@ enum t2t_status cuda_constant(struct layer_device *device, const float *host, si
     if (!error) error = cudaStreamSynchronize(device->stream);
     *own = made;
     return error ? t2t_fail(T2T_NO_RESOURCE, "cuda: copying a weight: %s", cudaGetErrorString(error)) : T2T_OK;
-}
-
-void cuda_input(struct layer_device *device, const float *host, size_t count, float *own)
-{
-    t2t_cuda_check(device, cudaMemcpyAsync(own, host, count * sizeof *own, cudaMemcpyHostToDevice, device->stream),
-        "copying pictures");
 }
 
 void cuda_output(struct layer_device *device, const float *own, size_t count, float *host)
@@ -207,7 +216,10 @@ struct layer_ops make_ops()
     ops.reserve = cuda_reserve;
     ops.release = cuda_release;
     ops.constant = cuda_constant;
-    ops.input = cuda_input;
+    ops.reserve_draws = cuda_reserve_draws;
+    ops.input_open = t2t_cuda_input_open;
+    ops.input = t2t_cuda_input;
+    ops.input_ahead = t2t_cuda_input_ahead;
     ops.output = cuda_output;
     ops.tick = cuda_tick;
     ops.seconds = cuda_seconds;

@@ -12,13 +12,27 @@ extern "C" {
 #include "layers/layers.h"
 }
 
+/* Pictures on their way: the host fills one pinned buffer while the other is copied, by a stream of its own. */
+struct Upload {
+    cudaStream_t stream;
+    float *pinned[2], *arrived; /* of the host; of the device */
+    size_t capacity;            /* floats of each */
+    cudaEvent_t copied[2];      /* from each pinned buffer */
+    cudaEvent_t taken;          /* `arrived` may be overwritten */
+    size_t next;                /* which buffer */
+    const float *ahead;         /* what the last copy began with, until input() asks for it */
+    size_t ahead_count;
+};
+
 struct layer_device {
     cudaStream_t stream;
+    struct Upload upload;
     cublasLtHandle_t products;
     bool tf32;
     void *workspace; /* of products */
     size_t workspace_bytes;
     std::vector<float *> constants;
+    std::vector<void *> pinned; /* memory for draws */
     std::vector<cudaEvent_t> ticks;
     char failure[256]; /* the first that happened, "" for none: operations go on and finish() tells */
     char description[256];
@@ -27,6 +41,12 @@ struct layer_device {
 /* Remembers an error of a call that cannot return it. */
 void t2t_cuda_check(struct layer_device *device, cudaError_t error, const char *what);
 void t2t_cuda_fail(struct layer_device *device, const char *what, const char *why);
+
+/* ---- upload.cu ---- */
+enum t2t_status t2t_cuda_input_open(struct layer_device *device, size_t count);
+void t2t_cuda_input_close(struct layer_device *device);
+void t2t_cuda_input(struct layer_device *device, const float *host, size_t count, float *own);
+void t2t_cuda_input_ahead(struct layer_device *device, const float *host, size_t count);
 
 /* ---- elementwise.cu ---- */
 void t2t_cuda_layer_norm(
@@ -61,7 +81,8 @@ size_t t2t_cuda_performer_scratch(
 void t2t_cuda_performer_attention(struct layer_device *device, const float *w, size_t features, struct matrix k,
     struct matrix q, struct matrix v, struct matrix out, void *scratch);
 
-/* Numbers that came with a call, on the device: NULL while the arena measures. */
+/* Numbers that came with a call, on the device: NULL while the arena measures. From memory of reserve_draws() the copy
+ * is made in its turn. */
 template <class T>
 const T *t2t_cuda_upload(struct layer_device *device, struct t2t_arena *arena, const T *host, size_t count)
 {

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -83,9 +84,9 @@ static void same_batches_for_any_workers(void **state)
     (void)state;
     for (size_t workers = 1; workers <= 4; workers++)
         for (size_t size = 1; size <= 30; size += size < 8 ? 2 : 7)
-            for (int overlap = 0; overlap < 2; overlap++) {
+            for (size_t ahead = 0; ahead <= T2T_MOST_AHEAD; ahead++) {
                 const struct t2t_loader_options options = {
-                    .preprocess = preprocess, .batch = size, .workers = workers, .overlap = overlap};
+                    .preprocess = preprocess, .batch = size, .workers = workers, .ahead = ahead};
                 struct t2t_loader *loader;
                 if (t2t_loader_open(&loader, &dataset, &options)) fail_msg("%s", t2t_last_error());
                 size_t next = 0;
@@ -96,12 +97,41 @@ static void same_batches_for_any_workers(void **state)
             }
 }
 
+/* While one batch is held, the next comes into sight, and only where workers go ahead. */
+static void shows_the_next_batch(void **state)
+{
+    (void)state;
+    for (size_t ahead = 0; ahead <= T2T_MOST_AHEAD; ahead++) {
+        const struct t2t_loader_options options = {.preprocess = preprocess, .batch = 4, .workers = 2, .ahead = ahead};
+        struct t2t_loader *loader;
+        size_t next = 0;
+        if (t2t_loader_open(&loader, &dataset, &options)) fail_msg("%s", t2t_last_error());
+        for (const struct t2t_batch *batch; (batch = t2t_loader_next(loader));) {
+            const struct t2t_batch *shown = t2t_loader_peek(loader);
+            for (int ms = 0; ahead && !shown && next + 4 < PICTURES && ms < 10000; ms++) {
+                nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+                shown = t2t_loader_peek(loader);
+            }
+            size_t after = next + batch->count + batch->failed_count;
+            assert_true((shown != NULL) == (ahead && after < PICTURES));
+            if (shown) {
+                check_batch(shown, &after);
+                assert_ptr_equal(t2t_loader_peek(loader), shown);
+            }
+            check_batch(batch, &next); /* as it was */
+        }
+        assert_int_equal(next, PICTURES);
+        assert_null(t2t_loader_peek(loader));
+        t2t_loader_close(loader);
+    }
+}
+
 static void closes_at_any_moment(void **state)
 {
     (void)state;
     for (size_t taken = 0; taken < 6; taken++) {
         const struct t2t_loader_options options = {
-            .preprocess = preprocess, .batch = 4, .workers = 3, .overlap = taken % 2};
+            .preprocess = preprocess, .batch = 4, .workers = 3, .ahead = taken % 3};
         struct t2t_loader *loader;
         if (t2t_loader_open(&loader, &dataset, &options)) fail_msg("%s", t2t_last_error());
         for (size_t i = 0; i < taken; i++) assert_non_null(t2t_loader_next(loader));
@@ -127,6 +157,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_batches_for_any_workers),
+        cmocka_unit_test(shows_the_next_batch),
         cmocka_unit_test(closes_at_any_moment),
         cmocka_unit_test(normalises_as_torchvision),
     };

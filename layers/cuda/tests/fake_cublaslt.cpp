@@ -99,7 +99,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t used, cublasLtMat
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t used, cublasLtMatmulDesc_t described, const void *alpha, const void *a,
     cublasLtMatrixLayout_t a_layout, const void *b, cublasLtMatrixLayout_t b_layout, const void *beta, const void *c,
     cublasLtMatrixLayout_t c_layout, void *d, cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t *algorithm,
-    void *workspace, size_t workspace_bytes, cudaStream_t)
+    void *workspace, size_t workspace_bytes, cudaStream_t stream)
 {
     Product product = {}; /* filled by the library, which no sanitizer has seen */
     Layout as = {}, bs = {}, cs = {}, ds = {};
@@ -117,18 +117,20 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t used, cublasLtMatmulDesc_t descri
         as.rows != bs.rows || ds.rows != as.columns || ds.columns != bs.columns || cs.rows != ds.rows ||
         cs.columns != ds.columns || !workspace || workspace_bytes < WORKSPACE)
         return CUBLAS_STATUS_INVALID_VALUE;
-    memset(workspace, 0xff, WORKSPACE);
-    for (uint64_t column = 0; column < ds.columns; column++)
-        for (uint64_t row = 0; row < ds.rows; row++) {
-            const float *x = static_cast<const float *>(a) + row * static_cast<uint64_t>(as.leading);
-            const float *y = static_cast<const float *>(b) + column * static_cast<uint64_t>(bs.leading);
-            double sum = biased ? static_cast<double>(product.bias[row]) : 0;
-            for (uint64_t k = 0; k < as.rows; k++) sum += static_cast<double>(x[k]) * static_cast<double>(y[k]);
-            if (added != 0)
-                sum += static_cast<double>(added) * static_cast<double>(static_cast<const float *>(
-                                                        c)[column * static_cast<uint64_t>(cs.leading) + row]);
-            static_cast<float *>(d)[column * static_cast<uint64_t>(ds.leading) + row] = static_cast<float>(sum);
-        }
+    emulation::queue(stream, [=] {
+        memset(workspace, 0xff, WORKSPACE);
+        for (uint64_t column = 0; column < ds.columns; column++)
+            for (uint64_t row = 0; row < ds.rows; row++) {
+                const float *x = static_cast<const float *>(a) + row * static_cast<uint64_t>(as.leading);
+                const float *y = static_cast<const float *>(b) + column * static_cast<uint64_t>(bs.leading);
+                double sum = biased ? static_cast<double>(product.bias[row]) : 0;
+                for (uint64_t k = 0; k < as.rows; k++) sum += static_cast<double>(x[k]) * static_cast<double>(y[k]);
+                if (added != 0)
+                    sum += static_cast<double>(added) * static_cast<double>(static_cast<const float *>(
+                                                            c)[column * static_cast<uint64_t>(cs.leading) + row]);
+                static_cast<float *>(d)[column * static_cast<uint64_t>(ds.leading) + row] = static_cast<float>(sum);
+            }
+    });
     return CUBLAS_STATUS_SUCCESS;
 }
 

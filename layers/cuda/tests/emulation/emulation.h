@@ -52,7 +52,9 @@ const char *last_error();
 [[noreturn]] void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 void *dynamic_shared();
-cudaError_t run(const void *kernel, dim3 grid, dim3 block, size_t shared, const std::function<void()> &body);
+cudaError_t run(
+    const void *kernel, dim3 grid, dim3 block, size_t shared, cudaStream_t stream, const std::function<void()> &body);
+void queue(cudaStream_t stream, const std::function<void()> &run); /* what a library does on a stream */
 
 void barrier(const char *file, int line);
 void maybe_yield(); /* with random schedules: atomics do */
@@ -165,7 +167,7 @@ inline cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *launch, void (*k
 {
     std::tuple<P...> copy(static_cast<P>(std::forward<A>(arguments))...); /* at launch, as on a device */
     return emulation::run(reinterpret_cast<const void *>(kernel), launch->gridDim, launch->blockDim,
-        launch->dynamicSmemBytes, [&] { std::apply(kernel, copy); });
+        launch->dynamicSmemBytes, launch->stream, [kernel, copy] { std::apply(kernel, copy); });
 }
 template <class... P>
 inline cudaError_t cudaFuncSetAttribute(void (*kernel)(P...), cudaFuncAttribute attribute, int value)

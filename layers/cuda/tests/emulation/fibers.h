@@ -76,6 +76,8 @@ void try_collective(Warp *warp, Fiber *first, Fiber *waiting);
 void run_block(unsigned threads, const std::function<void()> &body);
 void prepare_fibers(unsigned threads);
 void poison(void *memory, size_t bytes);
+void count_launch();
+cudaError_t sticky_error(); /* of what has been done */
 
 inline void acquire(void *what)
 {

@@ -1,10 +1,9 @@
-/* Launches, and the functions of the CUDA runtime that host code uses: one device, one stream in order, done at once. */
+/* Launches, and the functions of the CUDA runtime that host code uses of one device; streams.cpp has the rest. */
 #include "fibers.h"
 #include "schedule.h"
 
 #include <cstdlib>
 #include <map>
-#include <time.h>
 
 #ifdef EMULATION_MSAN
 #include <sanitizer/msan_interface.h>
@@ -21,8 +20,7 @@ cudaError_t sticky;
 void *shared;
 size_t shared_bytes;
 std::map<const void *, int> shared_attribute;
-/* past the sanitizers' interceptors: these copies are a device's */
-void *(*volatile plain_copy)(void *, const void *, size_t) = memcpy;
+/* past the sanitizers' interceptors: this is a device's */
 void *(*volatile plain_set)(void *, int, size_t) = memset;
 
 /* A new buffer of the exact size for every block: AddressSanitizer sees overruns, ThreadSanitizer no earlier block. */
@@ -58,14 +56,10 @@ void *dynamic_shared()
     return shared;
 }
 
-cudaError_t run(const void *kernel, dim3 grid, dim3 block, size_t bytes, const std::function<void()> &body)
+/* A kernel whose turn in its stream has come. */
+static void run_kernel(dim3 grid, dim3 block, size_t bytes, const std::function<void()> &body)
 {
     const uint64_t threads = (uint64_t)block.x * block.y * block.z, blocks = (uint64_t)grid.x * grid.y * grid.z;
-    if (in_kernel || !threads || !blocks || threads > 1024 || block.z > 64 || grid.y > 65535 || grid.z > 65535)
-        return sticky = cudaErrorInvalidConfiguration;
-    const auto attribute = shared_attribute.find(kernel);
-    if (bytes > (attribute != shared_attribute.end() ? (size_t)attribute->second : config.shared_limit))
-        return sticky = cudaErrorInvalidValue;
     failed = false;
     in_kernel = true;
     seed_random(config.seed);
@@ -91,7 +85,27 @@ cudaError_t run(const void *kernel, dim3 grid, dim3 block, size_t bytes, const s
 #endif
     acquire(&done_sync);
     in_kernel = false;
-    return failed ? sticky = cudaErrorLaunchFailure : cudaSuccess;
+    if (failed) sticky = cudaErrorLaunchFailure;
+}
+
+cudaError_t run(
+    const void *kernel, dim3 grid, dim3 block, size_t bytes, cudaStream_t stream, const std::function<void()> &body)
+{
+    const uint64_t threads = (uint64_t)block.x * block.y * block.z, blocks = (uint64_t)grid.x * grid.y * grid.z;
+    if (in_kernel || !threads || !blocks || threads > 1024 || block.z > 64 || grid.y > 65535 || grid.z > 65535)
+        return sticky = cudaErrorInvalidConfiguration;
+    const auto attribute = shared_attribute.find(kernel);
+    if (bytes > (attribute != shared_attribute.end() ? (size_t)attribute->second : config.shared_limit))
+        return sticky = cudaErrorInvalidValue;
+    count_launch();
+    failed = false;
+    queue(stream, [=] { run_kernel(grid, block, bytes, body); });
+    return failed ? cudaErrorLaunchFailure : cudaSuccess; /* of a stream that has done it already */
+}
+
+cudaError_t sticky_error()
+{
+    return sticky;
 }
 
 } /* namespace emulation */
@@ -134,64 +148,6 @@ cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute attribute
     if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
     if (value < 0 || (size_t)value > config.shared_most) return sticky = cudaErrorInvalidValue;
     shared_attribute[kernel] = value;
-    return cudaSuccess;
-}
-cudaError_t cudaMalloc(void **memory, size_t bytes)
-{
-    if (posix_memalign(memory, 256, bytes ? bytes : 1)) return sticky = cudaErrorMemoryAllocation;
-    poison(*memory, bytes);
-    return cudaSuccess;
-}
-cudaError_t cudaFree(void *memory)
-{
-    free(memory);
-    return cudaSuccess;
-}
-cudaError_t cudaMallocHost(void **memory, size_t bytes)
-{
-    return cudaMalloc(memory, bytes);
-}
-cudaError_t cudaFreeHost(void *memory)
-{
-    return cudaFree(memory);
-}
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t)
-{
-    if (bytes) plain_copy(to, from, bytes);
-    return cudaSuccess;
-}
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
-{
-    *stream = nullptr;
-    return cudaSuccess;
-}
-cudaError_t cudaStreamDestroy(cudaStream_t)
-{
-    return cudaSuccess;
-}
-cudaError_t cudaStreamSynchronize(cudaStream_t)
-{
-    return sticky;
-}
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned)
-{
-    *event = static_cast<cudaEvent_t>(malloc(sizeof(timespec)));
-    return *event ? cudaSuccess : cudaErrorMemoryAllocation;
-}
-cudaError_t cudaEventDestroy(cudaEvent_t event)
-{
-    free(event);
-    return cudaSuccess;
-}
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t)
-{
-    clock_gettime(CLOCK_MONOTONIC, reinterpret_cast<timespec *>(event));
-    return cudaSuccess;
-}
-cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
-{
-    const timespec *begin = reinterpret_cast<timespec *>(from), *end = reinterpret_cast<timespec *>(to);
-    *ms = (float)(1e3 * (double)(end->tv_sec - begin->tv_sec) + 1e-6 * (double)(end->tv_nsec - begin->tv_nsec));
     return cudaSuccess;
 }
 cudaError_t cudaGetLastError(void)

@@ -1,0 +1,219 @@
+/* One forward after another on the CUDA device, emulated, with streams that are slow or fast: pictures that are copied while
+ * the forward before is computed are the right ones, nothing is allocated, and nothing but the logits is waited for.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "emulation/streams.h"
+#include "layers/cuda/cuda_ops.h"
+#include "vit/tests/synthetic.h"
+
+enum { BATCH = 3, CLASSES = 7, SIZE = 32, PIXELS = 3 * SIZE * SIZE, PLANS = 3, STEPS = 8 };
+
+static const struct t2t_config small = {.name = "custom",
+    .tokens_type = T2T_TOKENS_TRANSFORMER,
+    .image_size = SIZE,
+    .num_classes = CLASSES,
+    .embed_dim = 36,
+    .depth = 3,
+    .num_heads = 3,
+    .mlp_ratio = 2,
+    .token_dim = 64};
+
+static struct t2t_model *model;
+static struct t2t_plan plans[PLANS];
+
+/* A forward: its plan and pictures, and what is said before it of the pictures after it. */
+enum promise { NOTHING, KEPT, SHORT, BROKEN };
+struct step {
+    size_t plan, batch;
+    uint64_t pictures; /* seed */
+    enum promise next;
+    bool spoilt; /* a picture has a NaN: the forward fails, and is run once more to say where */
+};
+static const struct step steps[STEPS] = {{0, 3, 1, KEPT, false}, {1, 3, 2, KEPT, false}, {1, 1, 3, SHORT, false},
+    {2, 3, 4, BROKEN, false}, {2, 2, 5, KEPT, false}, {0, 3, 6, KEPT, true}, {1, 3, 7, KEPT, false},
+    {0, 2, 8, NOTHING, false}};
+
+static void paint(const struct step *step, float *pictures)
+{
+    for (size_t i = 0; i < step->batch; i++) synthetic_picture(SIZE, 10 * step->pictures + i, pictures + i * PIXELS);
+    if (step->spoilt) pictures[PIXELS + 5] = NAN;
+}
+
+static struct t2t_session *open_session(void)
+{
+    const struct t2t_session_options options = {
+        .batch = BATCH, .ops = t2t_cuda_ops(), .plans = plans, .plan_count = PLANS};
+    struct t2t_session *session;
+    if (t2t_session_open(&session, model, &options)) fail_msg("%s", t2t_last_error());
+    return session;
+}
+
+static void forward(struct t2t_session *session, const struct step *step, const float *pictures, float *logits)
+{
+    uint64_t place[BATCH];
+    for (uint64_t i = 0; i < BATCH; i++) place[i] = 100 * step->pictures + i;
+    t2t_session_use(session, step->plan);
+    const enum t2t_status status = t2t_forward(session, pictures, place, step->batch, logits);
+    if (step->spoilt) {
+        assert_int_equal(status, T2T_NOT_FINITE);
+        assert_non_null(strstr(t2t_last_error(), "soft_split0 for picture 1"));
+        memset(logits, 0, BATCH * CLASSES * sizeof *logits);
+    } else if (status) {
+        fail_msg("%s", t2t_last_error());
+    }
+}
+
+/* Each forward in a session of its own. */
+static void run_alone(float logits[STEPS][BATCH * CLASSES])
+{
+    float pictures[BATCH * PIXELS];
+    for (size_t i = 0; i < STEPS; i++) {
+        struct t2t_session *session = open_session();
+        paint(&steps[i], pictures);
+        forward(session, &steps[i], pictures, logits[i]);
+        t2t_session_close(session);
+    }
+}
+
+/* All in one session, in turn; two buffers of pictures take turns, and a third is promised and not given. */
+static void run_together(struct t2t_session *session, float logits[STEPS][BATCH * CLASSES], size_t overlapped[STEPS])
+{
+    static float pictures[2][BATCH * PIXELS], other[BATCH * PIXELS];
+    paint(&steps[0], pictures[0]);
+    t2t_emulation_count();
+    for (size_t i = 0; i < STEPS; i++) {
+        if (i + 1 < STEPS) paint(&steps[i + 1], pictures[(i + 1) % 2]);
+        if (steps[i].next == KEPT) t2t_session_ahead(session, pictures[(i + 1) % 2], steps[i + 1].batch);
+        if (steps[i].next == SHORT) t2t_session_ahead(session, pictures[(i + 1) % 2], steps[i + 1].batch - 1);
+        if (steps[i].next == BROKEN) t2t_session_ahead(session, other, BATCH);
+        forward(session, &steps[i], pictures[i % 2], logits[i]);
+        memset(pictures[i % 2], 0xff, sizeof pictures[i % 2]);
+        overlapped[i] = t2t_emulation_count().overlapped;
+    }
+}
+
+static void pictures_ahead_are_the_right_ones(void **state)
+{
+    (void)state;
+    float alone[STEPS][BATCH * CLASSES], together[STEPS][BATCH * CLASSES];
+    size_t overlapped[STEPS];
+    run_alone(alone);
+    for (unsigned slow = 0; slow < 4; slow++) {
+        t2t_emulation_slow_streams(slow);
+        struct t2t_session *session = open_session();
+        for (int again = 0; again < 2; again++) {
+            run_together(session, together, overlapped);
+            for (size_t i = 0; i < STEPS; i++)
+                if (memcmp(alone[i], together[i], steps[i].batch * CLASSES * sizeof **alone) != 0)
+                    fail_msg("streams %u, forward %zu has other logits", slow, i);
+        }
+        t2t_session_close(session);
+        /* With a slow stream of kernels and a fast one of copies, pictures arrive while kernels wait. */
+        for (size_t i = 0; i < STEPS && slow == 1; i++)
+            if (!steps[i].spoilt) assert_int_equal(overlapped[i], steps[i].next != NOTHING);
+    }
+    t2t_emulation_slow_streams(0);
+}
+
+static void forwards_allocate_nothing(void **state)
+{
+    (void)state;
+    struct t2t_session *session = open_session();
+    float pictures[BATCH * PIXELS], logits[BATCH * CLASSES];
+    struct step step = {.batch = BATCH, .pictures = 1};
+    paint(&step, pictures);
+    for (step.plan = 0; step.plan < PLANS; step.plan++) {
+        size_t copies[2];
+        for (int turn = 0; turn < 2; turn++) {
+            t2t_emulation_count();
+            if (!turn) t2t_session_ahead(session, pictures, BATCH);
+            forward(session, &step, pictures, logits);
+            const struct t2t_emulation_counts counts = t2t_emulation_count();
+            assert_int_equal(counts.allocations, 0);
+            assert_int_equal(counts.pageable_copies, 1); /* of logits */
+            assert_true(counts.launches > 30);
+            copies[turn] = counts.copies;
+        }
+        assert_int_equal(copies[0] - copies[1], 2); /* its own and those ahead, which are not copied again */
+    }
+    t2t_session_close(session);
+}
+
+/* Both pinned buffers are in use when a third copy is asked for. */
+static void copies_wait_for_their_buffer(void **state)
+{
+    (void)state;
+    enum { COPIES = 5, COUNT = 1000 };
+    const struct layer_ops *ops = t2t_cuda_ops();
+    const struct layer_device_options options = {.threads = 0};
+    struct layer_device *device;
+    float given[COUNT], taken[COPIES][COUNT];
+    void *memory;
+    t2t_emulation_slow_streams(2);
+    assert_int_equal(ops->open(&device, &options), T2T_OK);
+    assert_int_equal(ops->reserve(device, sizeof taken, &memory), T2T_OK);
+    assert_int_equal(ops->input_open(device, COUNT), T2T_OK);
+    for (size_t i = 0; i < COPIES; i++) {
+        for (size_t j = 0; j < COUNT; j++) given[j] = (float)(i + 10 * j);
+        ops->input(device, given, COUNT, (float *)memory + i * COUNT);
+    }
+    ops->output(device, memory, COPIES * COUNT, taken[0]);
+    assert_int_equal(ops->finish(device), T2T_OK);
+    for (size_t i = 0; i < COPIES; i++)
+        for (size_t j = 0; j < COUNT; j++) assert_true(taken[i][j] == (float)(i + 10 * j));
+    ops->release(device, memory);
+    ops->close(device);
+    t2t_emulation_slow_streams(0);
+}
+
+static int open_model(void **state)
+{
+    (void)state;
+    /* Draws of every kind, other ones for each layer. */
+    static const struct attention_config configs[PLANS][2] = {{{.kind = ATTENTION_KDEFORMER,
+                                                                   .projections = 4,
+                                                                   .bucket = 8,
+                                                                   .samples = 6,
+                                                                   .sampling = KDE_SYSTEMATIC,
+                                                                   .probability = KDE_PILOT,
+                                                                   .pilot = 8,
+                                                                   .sample_groups = 2},
+                                                                  {.kind = ATTENTION_PERFORMER, .features = 20}},
+        {{.kind = ATTENTION_SCATTERBRAIN, .window = 7, .features = 12},
+            {.kind = ATTENTION_KDEFORMER, .projections = 3, .bucket = 2, .samples = 1}},
+        {{.kind = ATTENTION_REFORMER, .bucket = 9, .rounds = 2},
+            {.kind = ATTENTION_REFORMER, .bucket = 2, .rounds = 2}}};
+    if (synthetic_model_load(&model, &small, 1)) return 1;
+    for (size_t p = 0; p < PLANS; p++) {
+        t2t_plan_exact(model, &plans[p]);
+        plans[p].seed = p;
+        for (size_t layer = 0; layer < 2 + small.depth; layer++)
+            if (t2t_plan_set(model, &plans[p], layer, configs[p][layer >= 2])) return 1;
+    }
+    return 0;
+}
+
+static int close_model(void **state)
+{
+    (void)state;
+    t2t_model_free(model);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pictures_ahead_are_the_right_ones),
+        cmocka_unit_test(forwards_allocate_nothing),
+        cmocka_unit_test(copies_wait_for_their_buffer),
+    };
+    return cmocka_run_group_tests(tests, open_model, close_model);
+}
