@@ -144,6 +144,9 @@ static enum t2t_status check_kdeformer_options(const struct request *request, co
         return t2t_fail(
             T2T_BAD_USAGE, "--kde-preset published makes kdeformer and kdeformer:published the same; list only one");
     if (options->kde_preset == KDE_PRESET_PUBLISHED) unpublished = 0;
+    if (options->kde_error > 0 && options->kde_error < LEAST_ERROR)
+        return t2t_fail(T2T_BAD_USAGE, "--kde-error %g: outputs in float32 are no closer than %g; 0 means none",
+            options->kde_error, LEAST_ERROR);
     const bool sampled_by_pilot = t2t_option_given(&options->kde_probability) && options->kde_probability == KDE_PILOT;
     if (options->kde_error > 0 && !unpublished && !sampled_by_pilot)
         return t2t_fail(T2T_BAD_USAGE, "--kde-error: the published form has no pilot that could foretell an error");
@@ -151,6 +154,23 @@ static enum t2t_status check_kdeformer_options(const struct request *request, co
         return t2t_fail(
             T2T_BAD_USAGE, "--kde-pilot: the published form has no pilot; --kde-probability pilot gives it one");
     return T2T_OK;
+}
+
+static bool sets_samples(const struct attention_setting *setting, size_t layer)
+{
+    return setting->method->kind == ATTENTION_KDEFORMER && strcmp(setting->parameter->name, "samples") == 0 &&
+           layer >= setting->first && layer <= setting->last;
+}
+
+/* With a target error, samples are but a limit: all keys, unless another was asked for. */
+static void allow_all_samples(const struct request *request, const struct attention_setting *point, size_t layer,
+    const struct attention_shape *shape, struct attention_config *config)
+{
+    enum { MOST_SAMPLES = 65536 };
+    bool given = request->samples.given[group_of(layer)] || (point && sets_samples(point, layer));
+    for (size_t i = 0; i < request->settings.count; i++)
+        given = given || sets_samples(&request->settings.setting[i], layer);
+    if (config->target_error > 0 && !given) config->samples = shape->keys < MOST_SAMPLES ? shape->keys : MOST_SAMPLES;
 }
 
 /* Of number `index` of the methods. */
@@ -171,6 +191,8 @@ static enum t2t_status build_plan(struct t2t_plan *plan, const struct request *r
                 : t2t_attention_defaults(model, method->kind, layer);
         t2t_apply_attention_settings(&request->settings, layer, &config);
         if (point) t2t_apply_attention_setting(point, layer, &config);
+        const struct attention_shape shape = t2t_layer_shape(model, layer);
+        allow_all_samples(request, point, layer, &shape, &config);
         status = t2t_plan_set(model, plan, layer, config);
     }
     return status;

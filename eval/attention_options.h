@@ -72,7 +72,7 @@ enum { KDE_PRESET_DEFAULT, KDE_PRESET_PUBLISHED };
             &(options)->kde_sample_groups, 0, 0},                                                                      \
         {OPTION_REAL, 0, "kde-error", "ERROR",                                                                         \
             "kdeformer: relative error of the output that the pilot is to\nforetell; takes as many samples as that "   \
-            "needs, at most --kde-samples,\nand the best of --kde-bucket, 2 and 4 times that (0: all samples)",        \
+            "needs (--kde-samples is a\nlimit), and the best of --kde-bucket, 2 and 4 times that (0: no target)",      \
             &(options)->kde_error, 0, 1},                                                                              \
     {                                                                                                                  \
         OPTION_TEXTS, 0, "attn-opt", "SETTING",                                                                        \

@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "eval/options.h"
@@ -80,7 +81,7 @@ void t2t_parameter_set(const struct attention_parameter *parameter, struct atten
 bool t2t_parameter_parse(const struct attention_parameter *parameter, const char *text, double *value)
 {
     size_t number = 0;
-    if (parameter->share) return t2t_parse_real(text, 0, 1, value);
+    if (parameter->share) return t2t_parse_real(text, 0, 1, value) && !(*value > 0 && *value < LEAST_ERROR);
     if (!parameter->words && !t2t_parse_number(text, 0, LARGEST_VALUE, &number)) return false;
     if (parameter->words)
         while (parameter->words[number] && strcmp(parameter->words[number], text) != 0) number++;
@@ -117,7 +118,17 @@ void t2t_set_taken(json_t *object, const struct attention_taken *taken)
 {
     if (taken->units > 0)
         json_object_set_new(object, "taken",
-            json_pack("{s:f,s:f}", "bucket", taken->bucket / taken->units, "samples", taken->samples / taken->units));
+            json_pack("{s:f,s:f,s:f}", "bucket", taken->bucket / taken->units, "samples", taken->samples / taken->units,
+                "unmet", taken->unmet / taken->units));
+}
+
+void t2t_taken_text(const struct attention_taken *taken, char text[TAKEN_BYTES])
+{
+    const int length = snprintf(text, TAKEN_BYTES, "%.1f samples, buckets of %.1f", taken->samples / taken->units,
+        taken->bucket / taken->units);
+    if (taken->unmet > 0)
+        snprintf(text + length, TAKEN_BYTES - (size_t)length,
+            " (not met with all that were allowed: %.0f of %.0f heads)", taken->unmet, taken->units);
 }
 
 /* ---- feature sizes ---- */

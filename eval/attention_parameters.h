@@ -30,9 +30,16 @@ bool t2t_parameter_parse(const struct attention_parameter *parameter, const char
 bool t2t_same_config(const struct attention_config *one, const struct attention_config *other);
 
 /* {"samples": 98, "sampling": "systematic", ...}: what the configuration's method looks at. */
+/* Relative errors below this are no targets. */
+#define LEAST_ERROR 1e-7
+
 json_t *t2t_config_as_json(const struct attention_config *config);
-/* Adds "taken" to an object: what a target error took of buckets and samples, in the mean; nothing where it took none. */
+/* Adds "taken" to an object: what a target error took of buckets and samples, in the mean, and the share of heads in
+ * which it was not met with the samples that were allowed; nothing where there was no target. */
 void t2t_set_taken(json_t *object, const struct attention_taken *taken);
+/* The same in words: "41.3 samples, buckets of 16.0 (not met in 2 of 8)". */
+enum { TAKEN_BYTES = 160 };
+void t2t_taken_text(const struct attention_taken *taken, char text[TAKEN_BYTES]);
 
 /* What "64 features" means for methods that differ: options that make a query meet about as many columns, as in the
  * word vector experiment of KDEformer's authors (arXiv 2302.02451, section 4.1; demo_glove.py): the size or half of it

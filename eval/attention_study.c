@@ -247,8 +247,7 @@ static enum t2t_status run_case(struct bench *bench, struct study_case *at, size
         if (status || t2t_interrupted()) return status; /* a round is counted whole or not at all */
     }
     const double units = (double)study->input->units;
-    const struct attention_config taken = attention_config_taken(&at->config, &at->taken);
-    at->macs = at->method->macs(&study->input->shape, &taken);
+    at->macs = attention_macs(&study->input->shape, &at->config, &at->taken);
     if (measured) {
         at->spectral[at->errors] = error.spectral;
         at->frobenius[at->errors++] = error.frobenius;

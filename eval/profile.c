@@ -234,6 +234,7 @@ static void store(struct bench *bench, size_t run, double plain, double decoding
             row->macs = costs->layer[row->layer].macs;
         } else if (row->part == PART_ATTENTION) {
             row->macs = costs->layer[row->layer].attention_macs;
+            attention_taken_add(&row->taken, &costs->layer[row->layer].taken);
         } else if (row->part == PART_FORWARD || row->part == PART_PLAIN) {
             row->macs = costs->macs;
         }

@@ -36,11 +36,12 @@ enum profile_part {
 /* A row: one part under one attention. */
 struct profile_row {
     enum profile_part part;
-    size_t run;                /* index of the attention */
-    size_t layer;              /* of layers and what is in them */
-    char name[T2T_NAME_BYTES]; /* "t2t.1", "attention", "hash", "forward" */
-    size_t tokens;             /* 0: none of its own */
-    double macs;               /* 0: not counted */
+    size_t run;                   /* index of the attention */
+    size_t layer;                 /* of layers and what is in them */
+    char name[T2T_NAME_BYTES];    /* "t2t.1", "attention", "hash", "forward" */
+    size_t tokens;                /* 0: none of its own */
+    double macs;                  /* 0: not counted */
+    struct attention_taken taken; /* of attention with a target error */
     struct samples ms;
     double share;             /* of the forward's time with clocks; NaN where it is no part of it */
     struct quartiles speedup; /* over the same part under the reference, of the rounds' own ratios; NaN: none */

@@ -90,6 +90,7 @@ static json_t *row_of(const struct profile *profile, const struct profile_row *r
         const struct attention_config *config = &profile->runs->plan[row->run].layer[row->layer];
         json_object_set_new(entry, "method", json_string(attention_method(config->kind)->name));
         json_object_set_new(entry, "options", t2t_config_as_json(config));
+        t2t_set_taken(entry, &row->taken);
     }
     return entry;
 }

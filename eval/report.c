@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "eval/attention_parameters.h"
 #include "eval/metrics.h"
 #include "eval/table.h"
 #include "eval/text_formats.h"
@@ -19,6 +20,8 @@ struct seed_summary t2t_summarise_seeds(const struct evaluation *evaluation, siz
         summary.count++;
     double *top1 = calloc(summary.count, sizeof *top1);
     const double images = (double)evaluation->images, count = (double)summary.count;
+    const struct run_result *reference = &evaluation->result[evaluation->runs->reference];
+    const size_t batches = evaluation->batches;
     size_t lost = 0, gained = 0;
     for (size_t i = 0; i < summary.count; i++) {
         const struct run_result *result = &evaluation->result[first + i];
@@ -28,6 +31,14 @@ struct seed_summary t2t_summarise_seeds(const struct evaluation *evaluation, siz
         lost += result->lost;
         gained += result->gained;
         if (top1) top1[i] = (double)result->correct1 / images;
+        const double p = t2t_mcnemar(result->lost, result->gained);
+        summary.p = (struct interval){i ? fmin(summary.p.low, p) : p, i ? fmax(summary.p.high, p) : p};
+        summary.layer1_ms += t2t_quartiles(result->layer1_ms, batches).median / count;
+        summary.forward_ms += t2t_quartiles(result->forward_ms, batches).median / count;
+        summary.layer1_speedup += t2t_speedup(reference->layer1_ms, result->layer1_ms, batches).median / count;
+        summary.forward_speedup += t2t_speedup(reference->forward_ms, result->forward_ms, batches).median / count;
+        summary.macs += result->macs / count;
+        summary.layer1_macs += result->layer1_macs / count;
     }
     summary.lost = (double)lost / count;
     summary.gained = (double)gained / count;
@@ -60,9 +71,8 @@ static void heading(struct table *table, bool labelled, const char *reference)
 }
 
 /* "2.31x", "0.54x (slower)" */
-static void ratio_cell(struct table *table, const double *reference_ms, const double *ms, size_t batches, bool own)
+static void ratio_cell(struct table *table, double ratio, bool own)
 {
-    const double ratio = t2t_speedup(reference_ms, ms, batches).median;
     if (own || !isfinite(ratio))
         t2t_table_cell(table, "-");
     else
@@ -99,9 +109,9 @@ static void run_row(struct table *table, const struct evaluation *evaluation, si
     else
         t2t_table_cell(table, "%.2f", 100 * (double)result->agreed / (double)evaluation->images);
     t2t_table_cell(table, "%.3f", t2t_quartiles(result->layer1_ms, evaluation->batches).median);
-    ratio_cell(table, reference->layer1_ms, result->layer1_ms, evaluation->batches, own);
+    ratio_cell(table, t2t_speedup(reference->layer1_ms, result->layer1_ms, evaluation->batches).median, own);
     t2t_table_cell(table, "%.2f", 1e3 / t2t_quartiles(result->forward_ms, evaluation->batches).median);
-    ratio_cell(table, reference->forward_ms, result->forward_ms, evaluation->batches, own);
+    ratio_cell(table, t2t_speedup(reference->forward_ms, result->forward_ms, evaluation->batches).median, own);
     t2t_table_cell(table, "%.3f", 1e-9 * result->macs);
     t2t_table_cell(table, "%.1f", 1e-6 * result->layer1_macs);
 }
@@ -113,10 +123,15 @@ static void summary_row(struct table *table, const struct evaluation *evaluation
         t2t_table_cell(table, "%.2f (sd %.2f)", 100 * summary.top1, 100 * summary.top1_sd);
         t2t_table_cell(table, "%.2f", 100 * summary.top5);
         t2t_table_cell(table, "%.1f/%.1f", summary.lost, summary.gained);
-        t2t_table_cell(table, "-");
+        t2t_table_cell(table, summary.p.high < 0.001 ? "<0.001" : "%.3f to %.3f", summary.p.low, summary.p.high);
     }
     t2t_table_cell(table, "%.2f", 100 * summary.agreed);
-    for (size_t i = 0; i < 6; i++) t2t_table_cell(table, "-");
+    t2t_table_cell(table, "%.3f", summary.layer1_ms);
+    ratio_cell(table, summary.layer1_speedup, false);
+    t2t_table_cell(table, "%.2f", 1e3 / summary.forward_ms);
+    ratio_cell(table, summary.forward_speedup, false);
+    t2t_table_cell(table, "%.3f", 1e-9 * summary.macs);
+    t2t_table_cell(table, "%.1f", 1e-6 * summary.layer1_macs);
 }
 
 static void print_card(const struct report *report, FILE *out)
@@ -167,12 +182,12 @@ static void print_taken(const struct evaluation *evaluation, FILE *out, const ch
         bool begun = false;
         for (size_t layer = 0; layer < layers; layer++) {
             const struct attention_taken *taken = &evaluation->result[run].taken[layer];
-            char name[T2T_NAME_BYTES];
+            char name[T2T_NAME_BYTES], text[TAKEN_BYTES];
             if (!(taken->units > 0)) continue;
             t2t_layer_name(layer, name);
             if (!begun) fprintf(out, "%s%s took, in the mean: ", begin, evaluation->runs->run[run].name);
-            fprintf(out, "%s%s %.1f samples, buckets of %.1f", begun ? "; " : "", name, taken->samples / taken->units,
-                taken->bucket / taken->units);
+            t2t_taken_text(taken, text);
+            fprintf(out, "%s%s %s", begun ? "; " : "", name, text);
             begun = true;
         }
         if (begun) fputc('\n', out);

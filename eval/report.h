@@ -21,9 +21,12 @@ struct report {
 /* Means and standard deviations over the seeds of one method: runs first ... first + count - 1. */
 struct seed_summary {
     size_t first, count;
-    double top1, top1_sd, top5, agreed, lost, gained; /* means; shares in 0 ... 1 */
-    double drop;                                      /* of top-1 against the reference, mean */
-    struct interval drop_interval;                    /* 95 %, paired over pictures */
+    double top1, top1_sd, top5, agreed, lost, gained;              /* means; shares in 0 ... 1 */
+    double drop;                                                   /* of top-1 against the reference, mean */
+    struct interval drop_interval;                                 /* 95 %, paired over pictures */
+    struct interval p;                                             /* smallest and largest of McNemar's */
+    double layer1_ms, layer1_speedup, forward_ms, forward_speedup; /* means of the seeds' medians */
+    double macs, layer1_macs;
 };
 struct seed_summary t2t_summarise_seeds(const struct evaluation *evaluation, size_t first);
 

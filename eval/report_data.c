@@ -116,11 +116,13 @@ static json_t *run_of(const struct evaluation *evaluation, size_t run)
         json_object_set_new(entry, "top1", share(result->correct1, images));
         json_object_set_new(entry, "top5", share(result->correct5, images));
         json_object_set_new(entry, "loss", t2t_json_number(result->loss / (double)images));
-        json_object_set_new(entry, "paired",
-            json_pack("{s:s,s:I,s:I,s:f,s:f,s:[f,f]}", "reference",
-                evaluation->runs->run[evaluation->runs->reference].name, "lost", (json_int_t)result->lost, "gained",
-                (json_int_t)result->gained, "mcnemar_p", t2t_mcnemar(result->lost, result->gained), "drop",
-                ((double)result->lost - (double)result->gained) / (double)images, "drop_ci95", drop.low, drop.high));
+        if (run != evaluation->runs->reference) /* against itself there is nothing to compare */
+            json_object_set_new(entry, "paired",
+                json_pack("{s:s,s:I,s:I,s:f,s:f,s:[f,f]}", "reference",
+                    evaluation->runs->run[evaluation->runs->reference].name, "lost", (json_int_t)result->lost, "gained",
+                    (json_int_t)result->gained, "mcnemar_p", t2t_mcnemar(result->lost, result->gained), "drop",
+                    ((double)result->lost - (double)result->gained) / (double)images, "drop_ci95", drop.low,
+                    drop.high));
     }
     json_object_set_new(entry, "forward_ms", times(result->forward_ms, batches));
     json_object_set_new(entry, "layer1_ms", times(result->layer1_ms, batches));
@@ -189,10 +191,21 @@ static json_t *methods_of(const struct evaluation *evaluation)
             json_object_set_new(entry, "top1_mean", t2t_json_number(summary.top1));
             json_object_set_new(entry, "top1_sd", t2t_json_number(summary.top1_sd));
             json_object_set_new(entry, "top5_mean", t2t_json_number(summary.top5));
+        }
+        if (evaluation->labelled && run != evaluation->runs->reference) {
+            json_object_set_new(entry, "lost_mean", t2t_json_number(summary.lost));
+            json_object_set_new(entry, "gained_mean", t2t_json_number(summary.gained));
             json_object_set_new(entry, "drop_mean", t2t_json_number(summary.drop));
             json_object_set_new(
                 entry, "drop_mean_ci95", json_pack("[f,f]", summary.drop_interval.low, summary.drop_interval.high));
+            json_object_set_new(entry, "mcnemar_p", json_pack("[f,f]", summary.p.low, summary.p.high));
         }
+        json_object_set_new(entry, "layer1_ms", t2t_json_number(summary.layer1_ms));
+        json_object_set_new(entry, "layer1_speedup", t2t_json_number(summary.layer1_speedup));
+        json_object_set_new(entry, "forward_ms", t2t_json_number(summary.forward_ms));
+        json_object_set_new(entry, "forward_speedup", t2t_json_number(summary.forward_speedup));
+        json_object_set_new(entry, "macs", t2t_json_number(summary.macs));
+        json_object_set_new(entry, "layer1_macs", t2t_json_number(summary.layer1_macs));
         json_array_append_new(methods, entry);
         run += summary.count;
     }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "eval/attention_parameters.h"
 #include "eval/chart.h"
 #include "eval/interrupt.h"
 #include "eval/metrics.h"
@@ -69,9 +70,10 @@ static void print_notes(const struct study *study, FILE *out, const char *begin)
         begin, study->runs, study->runs == 1 ? "" : "s", begin);
     for (size_t i = 0; i < study->count; i++) {
         const struct study_case *at = &study->cases[i];
-        if (at->taken.units > 0)
-            fprintf(out, "%s%s at %zu took, in the mean, %.1f samples and buckets of %.1f\n", begin, at->name,
-                at->features, at->taken.samples / at->taken.units, at->taken.bucket / at->taken.units);
+        char text[TAKEN_BYTES];
+        if (!(at->taken.units > 0)) continue;
+        t2t_taken_text(&at->taken, text);
+        fprintf(out, "%s%s at %zu took, in the mean: %s\n", begin, at->name, at->features, text);
     }
     if (study->left_out)
         fprintf(out, "%s%zu feature size%s above the %zu keys left out\n", begin, study->left_out,

@@ -63,6 +63,8 @@ static enum t2t_status kdeformer_check_samples(const struct attention_config *co
         return t2t_fail(T2T_BAD_USAGE,
             "kdeformer's pilot takes %zu to %d queries, a multiple of its %zu sample groups, not %zu", groups,
             MAX_PILOT, groups, config->pilot);
+    if (config->target_error > 0 && !config->samples)
+        return t2t_fail(T2T_BAD_USAGE, "kdeformer cannot meet a target error with 0 samples; allow some, or no error");
     if (config->target_error < 0 ||
         (config->target_error > 0 && (config->sampling != KDE_SYSTEMATIC ||
                                          (config->probability != KDE_PILOT && config->probability != KDE_COLUMN_NORM))))
@@ -104,8 +106,8 @@ static struct attention_draw_counts kdeformer_draw_counts(
     return counts;
 }
 
-/* One pass over v for its norms; or the scores of the pilot (its outputs too for a target error), the mean of v and the
- * distances from it. */
+/* One pass over v for its norms; or the scores of the pilot (for a target error its outputs too, and the distances of v
+ * from them), the mean of v and the distances from it. */
 static double kdeformer_probability_macs(const struct attention_shape *shape, const struct attention_config *config)
 {
     const double keys = (double)shape->keys, value_dim = (double)shape->value_dim;
@@ -113,36 +115,39 @@ static double kdeformer_probability_macs(const struct attention_shape *shape, co
     if (config->probability == KDE_VALUE) return keys * (value_dim + 1);
     const double pilot = (double)(config->probability == KDE_PILOT ? config->pilot : shape->queries);
     const double products =
-        (double)shape->head_dim + (config->target_error > 0 ? (double)shape->head_dim + value_dim : 0);
+        (double)shape->head_dim + (config->target_error > 0 ? (double)shape->head_dim + 2 * value_dim : 0);
     return keys * (pilot * products + 2 * value_dim);
 }
 
-/* Hashes of q and k, each query with its bucket and with the samples (all that a target error may take: see
- * attention_config_taken), and what the probabilities take. */
-static double kdeformer_macs(const struct attention_shape *shape, const struct attention_config *config)
+/* Hashes of q and k, each query with its bucket and with the samples, and what the probabilities take. */
+static double kdeformer_macs_of(
+    const struct attention_shape *shape, const struct attention_config *config, double bucket, double samples)
 {
     const double queries = (double)shape->queries, keys = (double)shape->keys;
-    const double bucket = shape->keys < config->bucket ? keys : (double)config->bucket;
     const double hashes = (queries + keys) * (double)(shape->head_dim * config->projections);
-    const double products = queries * (bucket + (double)config->samples) * (double)(shape->head_dim + shape->value_dim);
+    const double products = queries * (bucket + samples) * (double)(shape->head_dim + shape->value_dim);
     return (double)shape->heads * (hashes + products + kdeformer_probability_macs(shape, config));
+}
+
+/* A block of all keys leaves nothing to sample, and systematic samples are no more than there are keys. A target error may take all
+ * that are allowed. */
+static double kdeformer_macs(const struct attention_shape *shape, const struct attention_config *config)
+{
+    struct attention_config made = *config;
+    if (made.bucket >= shape->keys) {
+        made.bucket = shape->keys;
+        made.samples = 0;
+    }
+    if (made.sampling == KDE_SYSTEMATIC && made.samples > shape->keys) made.samples = shape->keys;
+    return kdeformer_macs_of(shape, &made, (double)made.bucket, (double)made.samples);
 }
 
 void attention_taken_add(struct attention_taken *sum, const struct attention_taken *more)
 {
     sum->units += more->units;
+    sum->unmet += more->unmet;
     sum->bucket += more->bucket;
     sum->samples += more->samples;
-}
-
-struct attention_config attention_config_taken(
-    const struct attention_config *config, const struct attention_taken *taken)
-{
-    struct attention_config mean = *config;
-    if (!(taken->units > 0)) return mean;
-    mean.bucket = (size_t)llround(taken->bucket / taken->units);
-    mean.samples = (size_t)llround(taken->samples / taken->units);
-    return mean;
 }
 
 /* ---- kde-theory ---- */
@@ -323,6 +328,15 @@ static const struct attention_method methods[ATTENTION_KINDS] = {
         .summary = "the mean of v for every query: a control, what is lost without attention",
         .macs = mean_macs},
 };
+
+double attention_macs(const struct attention_shape *shape, const struct attention_config *config,
+    const struct attention_taken *taken_or_null)
+{
+    if (taken_or_null && taken_or_null->units > 0)
+        return kdeformer_macs_of(
+            shape, config, taken_or_null->bucket / taken_or_null->units, taken_or_null->samples / taken_or_null->units);
+    return methods[config->kind].macs(shape, config);
+}
 
 const struct attention_method *attention_method(enum attention_kind kind)
 {

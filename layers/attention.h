@@ -136,13 +136,14 @@ const char *attention_step_name(enum attention_step step); /* "hash" */
 /* What a target error took, summed over (image, head). */
 struct attention_taken {
     double units;           /* how many of them */
-    double bucket, samples; /* keys of a bucket; samples of a group, in the mean over its groups */
+    double unmet;           /* in how many some queries' target was not met with as many samples as were allowed */
+    double bucket, samples; /* keys of a bucket; samples of a query */
 };
 
 void attention_taken_add(struct attention_taken *sum, const struct attention_taken *more);
-/* The options as they were in the mean, in whole keys and samples; as they are where nothing was told. */
-struct attention_config attention_config_taken(
-    const struct attention_config *config, const struct attention_taken *taken);
+/* Multiply-accumulates of a method (the table's), with what a target error took in the mean where there is one. */
+double attention_macs(const struct attention_shape *shape, const struct attention_config *config,
+    const struct attention_taken *taken_or_null);
 
 /* One layer's attention for a batch. Row t of image b of a [batch * tokens, heads * dim] matrix starts at
  * data + (b * tokens + t) * stride; head h begins h * dim further on. q, k, v may be columns of one matrix. */

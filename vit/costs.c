@@ -33,8 +33,7 @@ static void count_macs(struct t2t_session *session)
     for (size_t layer = 0; layer < costs->layers; layer++) {
         const struct attention_shape shape = t2t_layer_shape(session->model, layer);
         struct t2t_layer_cost *cost = &costs->layer[layer];
-        const struct attention_config attention = attention_config_taken(&session->plan->layer[layer], &cost->taken);
-        cost->attention_macs = attention_method(attention.kind)->macs(&shape, &attention);
+        cost->attention_macs = attention_macs(&shape, &session->plan->layer[layer], &cost->taken);
         if (layer < T2T_TOKEN_LAYERS && config->tokens_type == T2T_TOKENS_PERFORMER) /* phi(q), phi(k), two products */
             cost->attention_macs =
                 4.0 * (double)cost->tokens * (double)t2t_performer_features(config) * (double)config->token_dim;

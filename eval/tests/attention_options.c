@@ -160,6 +160,14 @@ static void kdeformer_draws_as_told(void **state)
     assert_true(!(runs.plan[0].layer[0].target_error > 0) && runs.plan[0].layer[1].target_error == 0.25F);
     t2t_attention_runs_free(&runs);
     refuse("--attention kdeformer --attn-opt kdeformer.error=2", "expected a number from 0 to 1, not \"2\"");
+    refuse("--attention kdeformer --kde-error 1e-50", "0 means none");
+    refuse("--attention kdeformer --attn-opt kdeformer.error=1e-50", "expected a number from 0 to 1");
+    refuse("--attention kdeformer --kde-error 0.3 --kde-samples 0", "cannot meet a target error with 0 samples");
+    if (parse("--attention kdeformer --kde-error 0.1 --attn-opt kdeformer.t2t.2.samples=9", &runs))
+        fail_msg("%s", t2t_last_error());
+    assert_int_equal(runs.plan[0].layer[0].samples, t2t_layer_shape(model, 0).keys); /* but a limit */
+    assert_int_equal(runs.plan[0].layer[1].samples, 9);
+    t2t_attention_runs_free(&runs);
     refuse("--attention kdeformer:published --kde-error 0.05", "no pilot that could foretell");
     refuse("--attention kdeformer:published --kde-pilot 8", "has no pilot");
     refuse("--attention performer --kde-preset published", "--kde-preset: --attention lists no kdeformer");

@@ -9,6 +9,12 @@
 #include "layers/cpu/cpu_attention.h"
 #include "layers/cpu/kde_attention.h"
 
+/* What a unit takes. */
+struct kde_choice {
+    size_t bucket; /* keys of a block */
+    bool met;      /* the target error, if there is one, by every group */
+};
+
 /* Memory of one unit, an (image, head). */
 struct kde_unit {
     uint16_t *q_code, *k_code;   /* [queries], [keys] */
@@ -19,12 +25,16 @@ struct kde_unit {
     float *scores;               /* [keys, lanes] of a tile of pilot queries */
     float *squares;              /* [keys, T2T_QUARTERS] sums of squared softmax weights */
     float *distance;             /* [keys] of v from its mean */
-    size_t *bucket;              /* [1] keys of a block, here */
+    struct kde_choice *choice;   /* [1] */
     /* With a target error: */
     float *pilot_out;   /* [lanes, value_dim] outputs of a tile of pilot queries */
     double *pilot_size; /* [groups] squares of those outputs */
-    float *inside;      /* [choices, groups, keys] squares of softmax weights inside of the pilots' own blocks */
+    float *pilot_query; /* [value_dim, lanes] those outputs, less the mean of v */
+    float *product;     /* [keys, lanes] of them with the rows of v */
     float *largest;     /* [keys, T2T_QUARTERS] the largest of the squares that `squares` sums */
+    float *moved;       /* [keys, T2T_QUARTERS] sums of (softmax weight times distance of v from the output)^2 */
+    float *most_moved;  /* [keys, T2T_QUARTERS] the largest term of each */
+    float *inside;      /* [choices, groups, keys] the terms of keys in the pilots' own blocks */
     float *terms;       /* [3, keys] scratch */
     /* For each group: */
     float *probability;        /* [groups, keys] */
@@ -99,14 +109,16 @@ void t2t_kde_draw_samples(const struct kde *kde, const struct kde_unit *memory, 
 void t2t_kde_pilot(const struct kde *kde, const struct kde_unit *memory, const struct query_tile *tile, size_t unit);
 void t2t_kde_pilot_probability(const struct kde *kde, const struct kde_unit *memory, size_t group);
 
-/* Adds a tile of pilots to inside and largest: its weights, not yet divided by their sums, are memory->scores;
- * position [lanes] among the sorted queries (kde_error.c). */
-void t2t_kde_note_pilots(
-    const struct kde *kde, const struct kde_unit *memory, const bool *used, const size_t *position);
-/* Sets bucket, and taken of every group: the cheapest with which the target error is met as the pilot foretells, or
+/* Nothing noted yet. */
+void t2t_kde_forget_pilots(const struct kde *kde, const struct kde_unit *memory);
+/* What a target error needs of a tile of pilots (kde_error.c): their weights, not yet divided by their sums, are
+ * memory->scores; `position` [lanes] among the sorted queries; `mean` of v; distances of v are in units of `unit`. */
+void t2t_kde_note_pilots(const struct kde *kde, const struct kde_unit *memory, const struct query_tile *tile,
+    size_t image_head, const bool *used, const size_t *position, const float *mean, double unit);
+/* Sets choice, and taken of every group: the cheapest with which the target error is met as the pilot foretells, or
  * kde->samples. Needs every group's probability. */
 void t2t_kde_choose(const struct kde *kde, const struct kde_unit *memory);
-/* squares [keys] of the group's softmax weights, summed over its pilot queries. */
-void t2t_kde_squares(const struct kde *kde, const struct kde_unit *memory, size_t group, float *squares);
+/* sum [keys] over a group's pilots of what quarter [keys, T2T_QUARTERS] sums apart. */
+void t2t_kde_sum_pilots(const struct kde *kde, const float *quarter, size_t group, float *sum);
 
 #endif

@@ -185,12 +185,17 @@ static struct kde_unit take_unit(struct t2t_arena *arena, const struct kde *kde)
     unit.squares = t2t_arena_take(arena, scored * T2T_QUARTERS, sizeof *unit.squares);
     unit.distance = t2t_arena_take(arena, scored, sizeof *unit.distance);
     const size_t foretold = call->config.target_error > 0 ? scored : 0;
-    unit.bucket = t2t_arena_take(arena, 1, sizeof *unit.bucket);
+    unit.choice = t2t_arena_take(arena, 1, sizeof *unit.choice);
     unit.pilot_out =
         t2t_arena_take(arena, foretold ? kde->kernels->lanes * call->shape.value_dim : 0, sizeof *unit.pilot_out);
     unit.pilot_size = t2t_arena_take(arena, kde->groups, sizeof *unit.pilot_size);
+    unit.pilot_query =
+        t2t_arena_take(arena, foretold ? kde->kernels->lanes * call->shape.value_dim : 0, sizeof *unit.pilot_query);
+    unit.product = t2t_arena_take(arena, foretold * kde->kernels->lanes, sizeof *unit.product);
+    unit.largest = t2t_arena_take(arena, foretold * T2T_QUARTERS, sizeof *unit.largest);
+    unit.moved = t2t_arena_take(arena, foretold * T2T_QUARTERS, sizeof *unit.moved);
+    unit.most_moved = t2t_arena_take(arena, foretold * T2T_QUARTERS, sizeof *unit.most_moved);
     unit.inside = t2t_arena_take(arena, kde->choices * kde->groups * foretold, sizeof *unit.inside);
-    unit.largest = t2t_arena_take(arena, T2T_QUARTERS * foretold, sizeof *unit.largest);
     unit.terms = t2t_arena_take(arena, 3 * foretold, sizeof *unit.terms);
     unit.probability = t2t_arena_take(arena, kde->groups * weighed, sizeof *unit.probability);
     unit.cumulative = t2t_arena_take(arena, kde->groups * weighed, sizeof *unit.cumulative);
@@ -228,9 +233,16 @@ static void tell_taken(const struct kde *kde, const struct kde_unit *memory)
 {
     struct attention_taken *taken = kde->call->taken;
     if (!taken) return;
-    size_t samples = 0;
-    for (size_t group = 0; group < kde->groups; group++) samples += memory->taken[group];
-    const struct attention_taken own = {1, (double)*memory->bucket, (double)samples / (double)kde->groups};
+    const struct kde sized = t2t_kde_with_bucket(kde, memory->choice->bucket);
+    double samples = 0; /* of all queries */
+    for (size_t group = 0; group < kde->groups; group++) {
+        const struct kde_range queries = t2t_kde_group_queries(&sized, group);
+        samples += (double)(queries.last - queries.first) * (double)memory->taken[group];
+    }
+    const struct attention_taken own = {.units = 1,
+        .unmet = memory->choice->met ? 0 : 1,
+        .bucket = (double)sized.bucket,
+        .samples = samples / (double)kde->call->shape.queries};
 #pragma omp critical(t2t_kde_taken)
     attention_taken_add(taken, &own);
 }
@@ -245,7 +257,7 @@ static void attend_whole_units(const struct kde *kde, size_t threads, size_t uni
         t2t_kde_order_queries(kde, memory, unit);
         t2t_kde_order_keys(kde, memory, unit);
         t2t_kde_prepare_samples(kde, memory, &own->tile, unit);
-        const struct kde sized = t2t_kde_with_bucket(kde, *memory->bucket);
+        const struct kde sized = t2t_kde_with_bucket(kde, memory->choice->bucket);
         for (size_t group = 0; group < kde->groups; group++) draw_samples(&sized, memory, unit, group);
         for (size_t block = 0; block < sized.blocks; block++) attend_block(&sized, memory, own, unit, block);
         tell_taken(kde, memory);
@@ -281,7 +293,7 @@ static void attend_shared_units(const struct kde *kde, size_t threads, size_t un
 #pragma omp for schedule(dynamic)
         for (size_t task = 0; task < units * kde->blocks; task++) { /* of the smallest buckets: the most */
             const struct kde_unit *memory = &kde->units[task / kde->blocks];
-            const struct kde sized = t2t_kde_with_bucket(kde, *memory->bucket);
+            const struct kde sized = t2t_kde_with_bucket(kde, memory->choice->bucket);
             if (task % kde->blocks < sized.blocks)
                 attend_block(&sized, memory, own, task / kde->blocks, task % kde->blocks);
         }
@@ -299,6 +311,7 @@ void t2t_kde_attention(const struct cpu_attention *attention, struct t2t_arena *
     kde.groups = attention_sample_groups(config);
     kde.bfloat16 = t2t_in_bfloat16(attention);
     if (config->sampling == KDE_SYSTEMATIC && !call->draws.sample_key && kde.samples > keys) kde.samples = keys;
+    if (kde.blocks == 1) kde.samples = 0; /* the block is everything */
     if (config->target_error > 0) kde.choices = bucket_choices(&kde);
     kde.units = t2t_arena_take(arena, in_flight, sizeof *kde.units);
     kde.threads = t2t_arena_take(arena, threads, sizeof *kde.threads);

@@ -49,35 +49,18 @@ static size_t pilots_of_group(const struct kde *kde)
     return most;
 }
 
-/* Attends to all keys with a tile of pilots, and adds the squares of their outputs to their groups. */
-static void add_pilot_outputs(const struct kde *kde, const struct kde_unit *memory, const struct query_tile *tile,
-    const struct key_run *keys, const bool *used, const struct head_view *head)
-{
-    const size_t lanes = kde->kernels->lanes, dim = kde->call->shape.value_dim;
-    struct key_run run = *keys;
-    float *out[T2T_MAX_LANES];
-    run.v = head->v;
-    run.v_stride = kde->call->v_stride;
-    kde->kernels->attend(tile, &run);
-    for (size_t lane = 0; lane < lanes; lane++) out[lane] = memory->pilot_out + lane * dim;
-    kde->kernels->store_values(tile, out, run.narrow ? lanes / 2 : lanes);
-    for (size_t lane = 0; lane < lanes; lane++)
-        for (size_t c = 0; used[lane] && c < dim; c++)
-            memory->pilot_size[lane % kde->groups] += (double)out[lane][c] * (double)out[lane][c];
-}
-
 /* Distances whose squares leave the range of float32 come in units of a power of two near the largest difference:
- * probabilities know only their ratios, and the sizes of the pilots' outputs follow. */
-static void measure_in_own_units(
+ * probabilities know only their ratios. Returns the unit. */
+static double measure_in_own_units(
     const struct kde *kde, const struct kde_unit *memory, const struct head_view *head, const float *mean)
 {
     const size_t keys = kde->call->shape.keys, dim = kde->call->shape.value_dim, stride = kde->call->v_stride;
     float farthest = 0, largest = 0;
     for (size_t j = 0; j < keys; j++) farthest = memory->distance[j] > farthest ? memory->distance[j] : farthest;
-    if (farthest > 0x1p-40F && farthest < 0x1p40F) return;
+    if (farthest > 0x1p-40F && farthest < 0x1p40F) return 1;
     for (size_t j = 0; j < keys; j++)
         for (size_t c = 0; c < dim; c++) largest = fmaxf(largest, fabsf(head->v[j * stride + c] - mean[c]));
-    if (!(largest > 0) || !isfinite(largest)) return;
+    if (!(largest > 0) || !isfinite(largest)) return 1;
     const double unit = ldexp(1, ilogb((double)largest));
     for (size_t j = 0; j < keys; j++) {
         double squares = 0;
@@ -87,7 +70,7 @@ static void measure_in_own_units(
         }
         memory->distance[j] = (float)sqrt(squares);
     }
-    for (size_t group = 0; group < kde->groups; group++) memory->pilot_size[group] /= unit * unit;
+    return unit;
 }
 
 void t2t_kde_pilot(const struct kde *kde, const struct kde_unit *memory, const struct query_tile *tile, size_t unit)
@@ -99,11 +82,11 @@ void t2t_kde_pilot(const struct kde *kde, const struct kde_unit *memory, const s
     const bool target = call->config.target_error > 0;
     struct key_run keys = {.k = head.k, .k_stride = call->k_stride, .keys = call->shape.keys};
     memset(memory->squares, 0, call->shape.keys * T2T_QUARTERS * sizeof *memory->squares);
-    memset(memory->pilot_size, 0, kde->groups * sizeof *memory->pilot_size);
-    if (target) {
-        memset(memory->inside, 0, kde->choices * kde->groups * call->shape.keys * sizeof *memory->inside);
-        memset(memory->largest, 0, T2T_QUARTERS * call->shape.keys * sizeof *memory->largest);
-    }
+    float *mean = (float *)(memory->vectors + 2 * (call->shape.value_dim + 1));
+    mean_value(kde, memory, head.v, mean);
+    kernels->row_distances(head.v, call->v_stride, call->shape.keys, call->shape.value_dim, mean, memory->distance);
+    const double own_unit = measure_in_own_units(kde, memory, &head, mean);
+    if (target) t2t_kde_forget_pilots(kde, memory);
     for (size_t first = 0; first < pilots * kde->groups; first += kernels->lanes) {
         const float *rows[T2T_MAX_LANES];
         size_t position[T2T_MAX_LANES] = {0};
@@ -117,23 +100,16 @@ void t2t_kde_pilot(const struct kde *kde, const struct kde_unit *memory, const s
         keys.narrow = pilots * kde->groups - first <= kernels->lanes / 2;
         t2t_begin_tile(kernels, tile, rows, kernels->lanes, call->shape.scale);
         kernels->column_squares(tile, &keys, used, memory->scores, memory->squares);
-        if (!target) continue;
-        t2t_kde_note_pilots(kde, memory, used, position);
-        add_pilot_outputs(kde, memory, tile, &keys, used, &head);
+        if (target) t2t_kde_note_pilots(kde, memory, tile, unit, used, position, mean, own_unit);
     }
-    float *mean = (float *)(memory->vectors + 2 * (call->shape.value_dim + 1));
-    mean_value(kde, memory, head.v, mean);
-    kernels->row_distances(head.v, call->v_stride, call->shape.keys, call->shape.value_dim, mean, memory->distance);
-    measure_in_own_units(kde, memory, &head, mean);
 }
 
-void t2t_kde_squares(const struct kde *kde, const struct kde_unit *memory, size_t group, float *squares)
+void t2t_kde_sum_pilots(const struct kde *kde, const float *quarter, size_t group, float *sum)
 {
     const size_t keys = kde->call->shape.keys;
-    const float *quarter = memory->squares + group;
-    for (size_t j = 0; j < keys; j++) squares[j] = quarter[j * T2T_QUARTERS];
-    for (size_t next = kde->groups; group + next < T2T_QUARTERS; next += kde->groups)
-        for (size_t j = 0; j < keys; j++) squares[j] += quarter[j * T2T_QUARTERS + next];
+    for (size_t j = 0; j < keys; j++) sum[j] = quarter[j * T2T_QUARTERS + group];
+    for (size_t r = group + kde->groups; r < T2T_QUARTERS; r += kde->groups)
+        for (size_t j = 0; j < keys; j++) sum[j] += quarter[j * T2T_QUARTERS + r];
 }
 
 void t2t_kde_pilot_probability(const struct kde *kde, const struct kde_unit *memory, size_t group)
@@ -142,7 +118,7 @@ void t2t_kde_pilot_probability(const struct kde *kde, const struct kde_unit *mem
     float *restrict probability = memory->probability + group * keys;
     const float *restrict distance = memory->distance;
     double sum = 0, run[4] = {0}; /* four sums do not wait for each other */
-    t2t_kde_squares(kde, memory, group, probability);
+    t2t_kde_sum_pilots(kde, memory->squares, group, probability);
     for (size_t j = 0; j < keys; j++) probability[j] = sqrtf(probability[j]) * distance[j];
     for (size_t j = 0; j < keys; j++) run[j % 4] += (double)probability[j];
     for (size_t i = 0; i < 4; i++) sum += run[i];

@@ -141,7 +141,7 @@ void t2t_kde_prepare_samples(
 {
     const struct attention_shape *shape = &kde->call->shape;
     const bool target = kde->call->config.target_error > 0;
-    *memory->bucket = kde->bucket;
+    *memory->choice = (struct kde_choice){.bucket = kde->bucket, .met = true};
     for (size_t group = 0; group < kde->groups; group++) memory->taken[group] = kde->samples;
     if (!kde->samples || kde->call->draws.sample_key) return;
     const double clock = t2t_step_begin(kde->call);

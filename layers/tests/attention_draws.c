@@ -264,6 +264,16 @@ static void counts_products(void **state)
     const double kdeformer = attention_method(ATTENTION_KDEFORMER)->macs(&shape, &config);
     assert_true(fabs(exact - 2.0 * 3136 * 3136 * 64) < 1);
     assert_true(fabs(kdeformer - (2.0 * 3136 * 64 * 7 + 3136.0 * 130 * 128 + 3136 * 65)) < 1);
+    /* systematic samples are no more than there are keys; a block of all keys has none */
+    struct attention_config made = {
+        .projections = 7, .bucket = 32, .samples = 60000, .sampling = KDE_SYSTEMATIC, .probability = KDE_UNIFORM};
+    const double hashes = 2.0 * 3136 * 64 * 7;
+    assert_true(fabs(attention_method(ATTENTION_KDEFORMER)->macs(&shape, &made) - hashes - 3136.0 * 3168 * 128) < 1);
+    made.bucket = 4000;
+    assert_true(fabs(attention_method(ATTENTION_KDEFORMER)->macs(&shape, &made) - hashes - 3136.0 * 3136 * 128) < 1);
+    const struct attention_taken taken = {.units = 4, .bucket = 4 * 16, .samples = 4 * 30.5};
+    made.kind = ATTENTION_KDEFORMER;
+    assert_true(fabs(attention_macs(&shape, &made, &taken) - hashes - 3136.0 * 46.5 * 128) < 1);
 }
 
 int main(void)
