@@ -9,7 +9,7 @@ packages="gcc make cmake pkg-config libdnnl-dev libjpeg-dev libpng-dev libjansso
 libssl-dev"
 case ${1:-} in
 build) ;;
-check) packages="$packages clang clang-format libomp-dev g++ libcmocka-dev libsimde-dev jq" ;;
+check) packages="$packages clang clang-format libomp-dev g++ libcmocka-dev libsimde-dev jq python3-numpy" ;;
 *)
     echo "usage: sh eval/install.sh build|check" >&2
     exit 2
