@@ -302,10 +302,35 @@ static void network(const struct run *run, float *logits)
     classify(run, logits);
 }
 
+/* What is left of the network for the host where the device has recorded it. */
+static void draw_all(const struct run *run)
+{
+    const bool performer = run->config->tokens_type == T2T_TOKENS_PERFORMER;
+    for (size_t layer = performer ? T2T_TOKEN_LAYERS : 0; layer < T2T_TOKEN_LAYERS + run->config->depth; layer++)
+        draw(run, layer, 0, run->batch);
+    t2t_lane_charge_again(run->lane);
+}
+
+/* Under one plan, forwards of one size are queued in the same way, unless somebody looks into them. */
+static void queue_network(const struct run *run, float *logits)
+{
+    const struct t2t_session *session = run->session;
+    const size_t number = (size_t)(session->plan - session->plans) * (session->batch + 1) + run->batch;
+    if (!run->ops->graph_begin || run->observer) {
+        network(run, logits);
+        return;
+    }
+    if (run->ops->graph_begin(run->device, number))
+        network(run, logits);
+    else
+        draw_all(run);
+    run->ops->graph_end(run->device);
+}
+
 static enum t2t_status forward(struct run *run, float *logits)
 {
     run->pixels = take_pictures(run);
-    network(run, logits);
+    queue_network(run, logits);
     begin_next_pictures(run);
     if (run->ops->output)
         run->ops->output(run->device, run->session->logits.data, run->batch * run->config->num_classes, logits);
