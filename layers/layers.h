@@ -82,6 +82,8 @@ struct layer_ops {
      * something), and later ones find nothing to queue: begin() is false and end() queues all of it. NULL: no graphs. */
     bool (*graph_begin)(struct layer_device *device, size_t number);
     void (*graph_end)(struct layer_device *device);
+    /* Names what is queued from here on, for profilers; NULL ends the innermost name. May itself be NULL. */
+    void (*range)(struct layer_device *device, const char *name);
     /* Records when everything queued so far is done, as moment `number`; seconds between two, after finish(). */
     void (*tick)(struct layer_device *device, size_t number);
     double (*seconds)(struct layer_device *device, size_t from, size_t to);

@@ -39,6 +39,19 @@ static double now(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
+/* For profilers of the device: what follows has this name; NULL ends it. */
+static void range(const struct run *run, const char *name)
+{
+    if (run->ops->range) run->ops->range(run->device, name);
+}
+
+static void layer_range(const struct run *run, size_t layer)
+{
+    char name[T2T_NAME_BYTES];
+    t2t_layer_name(layer, name);
+    range(run, name);
+}
+
 /* ---- between the host and the device ---- */
 
 /* Copies the output of a stage to the host, where it is elsewhere. */
@@ -213,18 +226,22 @@ static void tokens_to_token(const struct run *run, size_t first_image, size_t im
     const struct matrix projected = of(lane->projected, images);
     const struct matrix stream = images_of(session->stream, first_image, images);
 
+    layer_range(run, 0);
     size_t begin = t2t_lane_tick(run->session, run->lane);
     run->ops->soft_split_image(run->device, &split0, run->pixels + first_image * picture_floats(run), windows0);
     observe(run, "soft_split0", first_image, windows0);
     const struct matrix tokens1 = token_layer(run, 0, first_image, images);
     observe(run, "t2t.1", first_image, tokens1);
     t2t_lane_charge(run->session, run->lane, &lane->cost[0].seconds, begin);
+    range(run, NULL);
 
+    layer_range(run, 1);
     begin = t2t_lane_tick(run->session, run->lane);
     run->ops->soft_split_tokens(run->device, &split1, tokens1, windows1);
     const struct matrix tokens2 = token_layer(run, 1, first_image, images);
     observe(run, "t2t.2", first_image, tokens2);
     t2t_lane_charge(run->session, run->lane, &lane->cost[1].seconds, begin);
+    range(run, NULL);
 
     run->ops->soft_split_tokens(run->device, &split2, tokens2, windows2);
     run->ops->linear(run->device, session->project, windows2, NULL, projected);
@@ -243,6 +260,7 @@ static void block(const struct run *run, size_t number, size_t first_image, size
     const struct matrix normed = of(memory->normed, images), qkv = of(memory->qkv, images);
     const struct matrix attended = of(memory->attended, images);
 
+    layer_range(run, layer);
     const size_t begin = t2t_lane_tick(run->session, run->lane);
     run->ops->layer_norm(run->device, x, w->norm1_weight, w->norm1_bias, normed);
     run->ops->linear(run->device, products->qkv, normed, NULL, qkv);
@@ -250,6 +268,7 @@ static void block(const struct run *run, size_t number, size_t first_image, size
     run->ops->linear(run->device, products->proj, attended, &x, x);
     mlp(run, layer, normed, of(memory->hidden, images), x);
     t2t_lane_charge(run->session, run->lane, &run->lane->cost[layer].seconds, begin);
+    range(run, NULL);
 
     char stage[T2T_NAME_BYTES];
     t2t_layer_name(layer, stage);
@@ -329,6 +348,7 @@ static void queue_network(const struct run *run, float *logits)
 
 static enum t2t_status forward(struct run *run, float *logits)
 {
+    range(run, "forward");
     run->pixels = take_pictures(run);
     queue_network(run, logits);
     begin_next_pictures(run);
@@ -336,6 +356,7 @@ static enum t2t_status forward(struct run *run, float *logits)
         run->ops->output(run->device, run->session->logits.data, run->batch * run->config->num_classes, logits);
     const enum t2t_status status = run->ops->finish ? run->ops->finish(run->device) : T2T_OK;
     t2t_session_settle(run->session);
+    range(run, NULL);
     return status;
 }
 

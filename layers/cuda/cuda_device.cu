@@ -4,6 +4,7 @@
 #include <new>
 
 #include "layers/cuda/cuda_device.h"
+#include "layers/cuda/range.h"
 
 extern "C" {
 #include "layers/cuda/cuda_ops.h"
@@ -149,6 +150,14 @@ double cuda_seconds(struct layer_device *device, size_t from, size_t to)
     return 1e-3 * static_cast<double>(ms);
 }
 
+void cuda_range(struct layer_device *, const char *name)
+{
+    if (name)
+        T2T_RANGE_BEGIN(name);
+    else
+        T2T_RANGE_END();
+}
+
 enum t2t_status cuda_finish(struct layer_device *device)
 {
     t2t_cuda_check(device, cudaStreamSynchronize(device->stream), "the forward");
@@ -203,6 +212,7 @@ size_t cuda_attention_scratch(struct layer_device *device, const struct attentio
 
 void cuda_attention(struct layer_device *device, const struct attention_call *call)
 {
+    const Range range(attention_method(call->config.kind)->name);
     struct t2t_arena arena = {};
     static unsigned char nothing[64]; /* methods without scratch are told apart from measuring */
     arena.memory = call->scratch ? static_cast<unsigned char *>(call->scratch) : nothing;
@@ -228,6 +238,7 @@ struct layer_ops make_ops()
     ops.output = cuda_output;
     ops.graph_begin = t2t_cuda_graph_begin;
     ops.graph_end = t2t_cuda_graph_end;
+    ops.range = cuda_range;
     ops.tick = cuda_tick;
     ops.seconds = cuda_seconds;
     ops.finish = cuda_finish;
