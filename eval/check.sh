@@ -64,6 +64,6 @@ UBSAN_OPTIONS=print_stacktrace=1 run address
 
 say "gcc, thread sanitizer, the batch loader and the CUDA kernels in emulation"
 build thread -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DT2T_SANITIZE=thread
-run thread -R '^(batch_loader|cuda_operations)'
+run thread -R '^(batch_loader|cuda_operations|cuda_forwards)'
 
 say "all checks passed"
