@@ -64,7 +64,7 @@ UBSAN_OPTIONS=print_stacktrace=1 run address
 
 say "gcc, thread sanitizer, the batch loader and the CUDA kernels in emulation"
 build thread -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DT2T_SANITIZE=thread
-run thread -R '^(batch_loader|cuda_operations|cuda_faults)'
+run thread -R '^(batch_loader|cuda_operations|cuda_forwards|cuda_faults)'
 
 say "clang, memory sanitizer, the CUDA kernels in emulation"
 if ctest --test-dir build-check/gcc -N -R '^cuda_operations$' | grep -q 'Total Tests: 1'; then

@@ -35,12 +35,17 @@ enum number_format t2t_chosen_format(const struct model_options *options)
 enum t2t_status t2t_choose_device(const struct model_options *options, struct chosen_device *device)
 {
     char reason[T2T_REASON_BYTES];
-    *device = (struct chosen_device){
-        .options = {.format = t2t_chosen_format(options), .threads = options->threads, .tf32 = options->tf32}};
-    const enum t2t_status status =
+    *device = (struct chosen_device){.options = {.format = t2t_chosen_format(options),
+                                         .threads = options->threads,
+                                         .tf32 = options->tf32,
+                                         .graph = options->graph}};
+    enum t2t_status status =
         t2t_device_choose(options->device ? options->device : "cpu", &device->ops, &device->options, reason);
     if (!status && options->tf32 && device->ops == &t2t_cpu_ops)
         t2t_warn("--tf32 has no meaning on the CPU, whose products are %s", number_format_name(device->options.format));
+    if (!status && options->graph && device->ops == &t2t_cpu_ops)
+        status = t2t_fail(T2T_BAD_USAGE, "--cuda-graph: the CPU has no CUDA graphs; leave it out%s%s",
+            *reason ? ", or see to a CUDA device: " : ", or use --device cuda", reason);
     if (!status && *reason) t2t_note("device cpu: %s", reason);
     return status;
 }

@@ -18,7 +18,7 @@ struct model_options {
     bool strict;
     size_t threads;     /* 0: all that may be used */
     const char *device; /* "cpu", "cuda", "cuda:N" or "auto"; NULL: the CPU */
-    bool tf32;
+    bool tf32, graph;
     int dtype; /* enum number_format, and once more for the short names */
 };
 
@@ -69,8 +69,12 @@ struct chosen_device {
             "included where the processor can; sums, norms and the residual\n"                                         \
             "stream are float32 in both. bfloat16: CPU with AVX-512",                                                  \
             &(options)->dtype, 0, 0},                                                                                  \
+        {OPTION_SWITCH, 0, "tf32", NULL, "cuda: products round their factors to TF32", &(options)->tf32, 0, 0},        \
     {                                                                                                                  \
-        OPTION_SWITCH, 0, "tf32", NULL, "cuda: products round their factors to TF32", &(options)->tf32, 0, 0           \
+        OPTION_SWITCH, 0, "cuda-graph", NULL,                                                                          \
+            "cuda: record a forward of each attention and size once, then launch\n"                                    \
+            "it as a whole",                                                                                           \
+            &(options)->graph, 0, 0                                                                                    \
     }
 
 /* Finds and loads the weights. *path (to be freed) is the file. */

@@ -47,6 +47,7 @@ struct layer_device_options {
     size_t threads;            /* cpu: 0 for all that may be used */
     size_t ordinal;            /* cuda: which of the devices */
     bool tf32;                 /* cuda: products may round their factors to TF32 */
+    bool graph; /* cuda: what is queued the same way again and again is recorded, and then queued as one */
 };
 
 struct layer_ops {
@@ -76,6 +77,13 @@ struct layer_ops {
     void (*input)(struct layer_device *device, const float *host, size_t count, float *own);
     void (*input_ahead)(struct layer_device *device, const float *host, size_t count);
     void (*output)(struct layer_device *device, const float *own, size_t count, float *host);
+    /* What is queued between the two is the same for every turn with that `number`, but for what the memory of draws and of
+     * pictures holds. Where options.graph asks for it, the second turn is recorded (the first may have to prepare
+     * something), and later ones find nothing to queue: begin() is false and end() queues all of it. NULL: no graphs. */
+    bool (*graph_begin)(struct layer_device *device, size_t number);
+    void (*graph_end)(struct layer_device *device);
+    /* Names what is queued from here on, for profilers; NULL ends the innermost name. May itself be NULL. */
+    void (*range)(struct layer_device *device, const char *name);
     /* Records when everything queued so far is done, as moment `number`; seconds between two, after finish(). */
     void (*tick)(struct layer_device *device, size_t number);
     double (*seconds)(struct layer_device *device, size_t from, size_t to);

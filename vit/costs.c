@@ -61,6 +61,11 @@ void t2t_lane_charge(const struct t2t_session *session, struct lane *lane, doubl
         (struct span){.seconds = seconds, .from = from, .to = t2t_lane_tick(session, lane)};
 }
 
+void t2t_lane_charge_again(struct lane *lane)
+{
+    lane->span_count = lane->spans_before;
+}
+
 /* Adds what a lane took: `share` of it is wall clock. */
 static void settle(struct t2t_session *session, struct lane *lane, double share)
 {
@@ -69,6 +74,7 @@ static void settle(struct t2t_session *session, struct lane *lane, double share)
         *span->seconds += session->ops->seconds ? session->ops->seconds(lane->device, span->from, span->to)
                                                 : lane->moments[span->to] - lane->moments[span->from];
     }
+    lane->spans_before = lane->span_count;
     lane->span_count = lane->tick_count = 0;
     for (size_t layer = 0; layer < session->costs.layers; layer++) {
         struct t2t_layer_cost *sum = &session->costs.layer[layer], *cost = &lane->cost[layer];

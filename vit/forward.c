@@ -42,6 +42,19 @@ static void charge(const struct run *run, double *seconds, size_t from)
     t2t_lane_charge(run->session, run->lane, seconds, from);
 }
 
+/* For profilers of the device: what follows has this name; NULL ends it. */
+static void range(const struct run *run, const char *name)
+{
+    if (run->ops->range) run->ops->range(run->device, name);
+}
+
+static void layer_range(const struct run *run, size_t layer)
+{
+    char name[T2T_NAME_BYTES];
+    t2t_layer_name(layer, name);
+    range(run, name);
+}
+
 /* ---- between the host and the device ---- */
 
 /* Copies the output of a stage to the host, where it is elsewhere. */
@@ -217,18 +230,22 @@ static void tokens_to_token(const struct run *run, size_t first_image, size_t im
     const struct matrix projected = of(lane->projected, images);
     const struct matrix stream = images_of(session->stream, first_image, images);
 
+    layer_range(run, 0);
     size_t begin = tick(run);
     run->ops->soft_split_image(run->device, &split0, run->pixels + first_image * picture_floats(run), windows0);
     observe(run, "soft_split0", first_image, windows0);
     const struct matrix tokens1 = token_layer(run, 0, first_image, images);
     observe(run, "t2t.1", first_image, tokens1);
     charge(run, &lane->cost[0].seconds, begin);
+    range(run, NULL);
 
+    layer_range(run, 1);
     begin = tick(run);
     run->ops->soft_split_tokens(run->device, &split1, tokens1, windows1);
     const struct matrix tokens2 = token_layer(run, 1, first_image, images);
     observe(run, "t2t.2", first_image, tokens2);
     charge(run, &lane->cost[1].seconds, begin);
+    range(run, NULL);
 
     run->ops->soft_split_tokens(run->device, &split2, tokens2, windows2);
     run->ops->linear(run->device, session->project, windows2, NULL, projected);
@@ -247,6 +264,7 @@ static void block(const struct run *run, size_t number, size_t first_image, size
     const struct matrix normed = of(memory->normed, images), qkv = of(memory->qkv, images);
     const struct matrix attended = of(memory->attended, images);
 
+    layer_range(run, layer);
     const size_t begin = tick(run);
     run->ops->layer_norm(run->device, x, w->norm1_weight, w->norm1_bias, normed);
     run->ops->linear(run->device, products->qkv, normed, NULL, qkv);
@@ -254,6 +272,7 @@ static void block(const struct run *run, size_t number, size_t first_image, size
     run->ops->linear(run->device, products->proj, attended, &x, x);
     mlp(run, layer, normed, of(memory->hidden, images), x);
     charge(run, &run->lane->cost[layer].seconds, begin);
+    range(run, NULL);
 
     char stage[T2T_NAME_BYTES];
     t2t_layer_name(layer, stage);
@@ -306,15 +325,42 @@ static void network(const struct run *run, float *logits)
     classify(run, logits);
 }
 
+/* What is left of the network for the host where the device has recorded it. */
+static void draw_all(const struct run *run)
+{
+    const bool performer = run->config->tokens_type == T2T_TOKENS_PERFORMER;
+    for (size_t layer = performer ? T2T_TOKEN_LAYERS : 0; layer < T2T_TOKEN_LAYERS + run->config->depth; layer++)
+        draw(run, layer, 0, run->batch);
+    t2t_lane_charge_again(run->lane);
+}
+
+/* Under one plan, forwards of one size are queued in the same way, unless somebody looks into them. */
+static void queue_network(const struct run *run, float *logits)
+{
+    const struct t2t_session *session = run->session;
+    const size_t number = (size_t)(session->plan - session->plans) * (session->batch + 1) + run->batch;
+    if (!run->ops->graph_begin || run->observer) {
+        network(run, logits);
+        return;
+    }
+    if (run->ops->graph_begin(run->device, number))
+        network(run, logits);
+    else
+        draw_all(run);
+    run->ops->graph_end(run->device);
+}
+
 static enum t2t_status forward(struct run *run, float *logits)
 {
+    range(run, "forward");
     run->pixels = take_pictures(run);
-    network(run, logits);
+    queue_network(run, logits);
     begin_next_pictures(run);
     if (run->ops->output)
         run->ops->output(run->device, run->session->logits.data, run->batch * run->config->num_classes, logits);
     const enum t2t_status status = run->ops->finish ? run->ops->finish(run->device) : T2T_OK;
     t2t_session_settle(run->session);
+    range(run, NULL);
     return status;
 }
 

@@ -43,6 +43,7 @@ struct lane {
     struct span *spans;
     double *moments; /* of the CPU */
     size_t span_count, tick_count;
+    size_t spans_before;         /* of the forward before, which are still there */
     struct t2t_layer_cost *cost; /* [layers] of the forward at hand: only its seconds */
 };
 
@@ -84,6 +85,8 @@ struct t2t_session {
 double t2t_session_now(void);
 size_t t2t_lane_tick(const struct t2t_session *session, struct lane *lane);
 void t2t_lane_charge(const struct t2t_session *session, struct lane *lane, double *seconds, size_t from);
+/* The clocks of the forward before once more, for one that a device repeats by itself. */
+void t2t_lane_charge_again(struct lane *lane);
 void t2t_session_settle(struct t2t_session *session);
 
 /* Draws of one (image, head) of a layer under a plan. */

@@ -57,6 +57,7 @@ static void usage(void **state)
 {
     (void)state;
     REFUSED(QUIET(NULL), 2, "--val-dir DIR is missing");
+    REFUSED(QUIET(shop.pictures, "--cuda-graph"), 2, "--cuda-graph: the CPU has no CUDA graphs; leave it out, or use");
     REFUSED(QUIET("--val-dri", shop.pictures), 2, "--val-dri: no such option; did you mean --val-dir?");
     REFUSED(QUIET(shop.pictures, "more"), 2, "\"more\": only one folder of pictures at a time");
     REFUSED(QUIET("--val-dir", shop.pictures, "more"), 2, "\"more\": only one folder");

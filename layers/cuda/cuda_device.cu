@@ -4,6 +4,7 @@
 #include <new>
 
 #include "layers/cuda/cuda_device.h"
+#include "layers/cuda/range.h"
 
 extern "C" {
 #include "layers/cuda/cuda_ops.h"
@@ -28,6 +29,7 @@ void cuda_close(struct layer_device *device)
 {
     if (!device) return;
     if (device->stream) cudaStreamSynchronize(device->stream);
+    t2t_cuda_graph_close(device);
     t2t_cuda_input_close(device);
     for (void *pinned : device->pinned) cudaFreeHost(pinned);
     for (float *constant : device->constants) cudaFree(constant);
@@ -50,6 +52,7 @@ enum t2t_status cuda_open(struct layer_device **device, const struct layer_devic
     struct layer_device *made = new (std::nothrow) struct layer_device();
     if (!made) return t2t_fail_memory("a device", sizeof *made);
     made->tf32 = options->tf32;
+    made->graph = options->graph;
     made->workspace_bytes = 32 << 20;
     cudaDeviceProp properties;
     cudaError_t error = cudaSetDevice(static_cast<int>(options->ordinal));
@@ -59,8 +62,9 @@ enum t2t_status cuda_open(struct layer_device **device, const struct layer_devic
     if (error) return cannot_open(made, "the device cannot be used", cudaGetErrorString(error));
     const cublasStatus_t status = cublasLtCreate(&made->products);
     if (status) return cannot_open(made, "cuBLASLt cannot be used", cublasLtGetStatusString(status));
-    snprintf(made->description, sizeof made->description, "%.180s (cuda:%zu), compute capability %d.%d%s",
-        properties.name, options->ordinal, properties.major, properties.minor, made->tf32 ? ", TF32 products" : "");
+    snprintf(made->description, sizeof made->description, "%.180s (cuda:%zu), compute capability %d.%d%s%s",
+        properties.name, options->ordinal, properties.major, properties.minor, made->tf32 ? ", TF32 products" : "",
+        made->graph ? ", CUDA graphs" : "");
     *device = made;
     return T2T_OK;
 }
@@ -134,7 +138,9 @@ void cuda_tick(struct layer_device *device, size_t number)
         if (error) return;
         device->ticks.push_back(made);
     }
-    t2t_cuda_check(device, cudaEventRecord(device->ticks[number], device->stream), "an event");
+    /* In a graph a node of its own: every launch records it anew. */
+    const unsigned flags = device->recording ? cudaEventRecordExternal : cudaEventRecordDefault;
+    t2t_cuda_check(device, cudaEventRecordWithFlags(device->ticks[number], device->stream, flags), "an event");
 }
 
 double cuda_seconds(struct layer_device *device, size_t from, size_t to)
@@ -142,6 +148,14 @@ double cuda_seconds(struct layer_device *device, size_t from, size_t to)
     float ms = 0;
     t2t_cuda_check(device, cudaEventElapsedTime(&ms, device->ticks[from], device->ticks[to]), "the time of an event");
     return 1e-3 * static_cast<double>(ms);
+}
+
+void cuda_range(struct layer_device *, const char *name)
+{
+    if (name)
+        T2T_RANGE_BEGIN(name);
+    else
+        T2T_RANGE_END();
 }
 
 enum t2t_status cuda_finish(struct layer_device *device)
@@ -198,6 +212,7 @@ size_t cuda_attention_scratch(struct layer_device *device, const struct attentio
 
 void cuda_attention(struct layer_device *device, const struct attention_call *call)
 {
+    const Range range(attention_method(call->config.kind)->name);
     struct t2t_arena arena = {};
     static unsigned char nothing[64]; /* methods without scratch are told apart from measuring */
     arena.memory = call->scratch ? static_cast<unsigned char *>(call->scratch) : nothing;
@@ -221,6 +236,9 @@ struct layer_ops make_ops()
     ops.input = t2t_cuda_input;
     ops.input_ahead = t2t_cuda_input_ahead;
     ops.output = cuda_output;
+    ops.graph_begin = t2t_cuda_graph_begin;
+    ops.graph_end = t2t_cuda_graph_end;
+    ops.range = cuda_range;
     ops.tick = cuda_tick;
     ops.seconds = cuda_seconds;
     ops.finish = cuda_finish;

@@ -24,9 +24,19 @@ struct Upload {
     size_t ahead_count;
 };
 
+/* What is queued under a number. */
+struct Graph {
+    size_t number;
+    cudaGraphExec_t recorded; /* NULL in its first turn */
+};
+
 struct layer_device {
     cudaStream_t stream;
     struct Upload upload;
+    bool graph; /* whether to record */
+    std::vector<Graph> graphs;
+    size_t turn;    /* which of them is being queued, or none */
+    bool recording; /* it */
     cublasLtHandle_t products;
     bool tf32;
     void *workspace; /* of products */
@@ -47,6 +57,11 @@ enum t2t_status t2t_cuda_input_open(struct layer_device *device, size_t count);
 void t2t_cuda_input_close(struct layer_device *device);
 void t2t_cuda_input(struct layer_device *device, const float *host, size_t count, float *own);
 void t2t_cuda_input_ahead(struct layer_device *device, const float *host, size_t count);
+
+/* ---- graph.cu ---- */
+bool t2t_cuda_graph_begin(struct layer_device *device, size_t number);
+void t2t_cuda_graph_end(struct layer_device *device);
+void t2t_cuda_graph_close(struct layer_device *device);
 
 /* ---- elementwise.cu ---- */
 void t2t_cuda_layer_norm(

@@ -1,6 +1,7 @@
 /* KDEformer's attention: each tile of queries, in the order of their hashes, over the keys of their blocks and the
  * samples of their group. No matrix of queries by keys or by samples exists in memory. */
 #include "layers/cuda/kde.h"
+#include "layers/cuda/range.h"
 #include "layers/cuda/unit_rows.h"
 
 namespace
@@ -156,9 +157,13 @@ void t2t_cuda_kdeformer(struct layer_device *device, const struct attention_call
     const Blocks blocks = {query_rows(call), key_rows(call), value_rows(call), kde.sizes, kde.memory, call->out,
         shape->queries * call->out_stride, shape->value_dim, call->out_stride, static_cast<int>(shape->heads),
         static_cast<int>(tiles), kde.sizes.head_dim, kde.sizes.value_dim, shape->scale * LOG2_E};
+    const Range step("hash and sort");
     cudaError_t error = t2t_cuda_kde_order(kde);
+    step.next("sampling probabilities");
     if (!error && kde.sizes.samples) error = t2t_cuda_kde_probability(kde);
+    step.next("samples");
     if (!error && kde.sizes.samples) error = t2t_cuda_kde_samples(kde);
+    step.next("blocks and samples");
     if (!error)
         error = run_attend(
             blocks, static_cast<size_t>(kde.sizes.groups) * tiles, kde.units, shape->value_dim, device->stream);

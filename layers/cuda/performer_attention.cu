@@ -2,6 +2,7 @@
 #include "layers/cuda/attend.cuh"
 #include "layers/cuda/cuda_device.h"
 #include "layers/cuda/favor.h"
+#include "layers/cuda/range.h"
 #include "layers/cuda/unit_rows.h"
 
 namespace
@@ -131,8 +132,10 @@ void t2t_cuda_performer(struct layer_device *device, const struct attention_call
         shape->value_dim, call->out_stride, static_cast<int>(shape->heads), static_cast<int>(shape->queries),
         static_cast<int>(features), static_cast<int>(shape->head_dim), static_cast<int>(shape->value_dim),
         sqrtf(shape->scale) * LOG2_E};
+    const Range step("sums of features");
     cudaError_t error = t2t_cuda_key_biases(call, bias, device->stream);
     if (!error) error = t2t_cuda_feature_sums(call, w, bias, all, mean, log_sum, device->stream);
+    step.next("answers");
     if (!error) error = run_attend(to_features, tiles_of(shape->queries), units, shape->value_dim, device->stream);
     t2t_cuda_check(device, error, "performer");
 }
@@ -148,14 +151,18 @@ void t2t_cuda_performer_attention(struct layer_device *device, const float *w, s
     const size_t rows = q.batch * q.tokens, dim = q.channels;
     float *phi_k = static_cast<float *>(scratch), *phi_q = phi_k + rows * features, *sums = phi_q + rows * features;
     const int count = static_cast<int>(features), width = static_cast<int>(dim);
+    const Range range("token performer");
+    const Range step("features");
     cudaError_t error = launch(features_of, dim3(blocks_of_warps(rows)), dim3(THREADS), 0, device->stream, k.data,
         k.stride, w, rows, count, width, phi_k);
     if (!error)
         error = launch(features_of, dim3(blocks_of_warps(rows)), dim3(THREADS), 0, device->stream, q.data, q.stride, w,
             rows, count, width, phi_q);
+    step.next("sums of features");
     if (!error)
         error = launch(sum_features, dim3(static_cast<unsigned>(features), static_cast<unsigned>(q.batch)),
             dim3(THREADS), 0, device->stream, phi_k, v, count, width, sums);
+    step.next("answers");
     if (!error)
         error = launch(answer, dim3(static_cast<unsigned>(rows)), dim3(THREADS), 0, device->stream, phi_q, sums, count,
             width, out);

@@ -1,6 +1,7 @@
 /* Reformer (layers/methods.md): rounds of hashing, chunks on one ring, rounds joined by their log-sums. */
 #include "layers/cuda/attend.cuh"
 #include "layers/cuda/cuda_device.h"
+#include "layers/cuda/range.h"
 #include "layers/cuda/sort_codes.cuh"
 #include "layers/cuda/unit_rows.h"
 
@@ -185,13 +186,17 @@ void t2t_cuda_reformer(struct layer_device *device, const struct attention_call 
     const size_t tiles = tiles_of(call->config.bucket);
     const Chunks chunks = {query_rows(call), buffer_rows(unit_key, tokens, shape->head_dim, true), value_rows(call),
         ring, part, sum, sizes, static_cast<int>(tiles), sizes.head_dim, sizes.value_dim, shape->scale * LOG2_E};
+    const Range step("hash");
     cudaError_t error = launch(unit_keys, warps, dim3(THREADS), 0, device->stream, query_rows(call), sizes, unit_key);
     if (!error)
         error = launch(hash_tokens, threads, dim3(THREADS), 0, device->stream, query_rows(call), rotation, sizes, code);
+    step.next("sort");
     if (!error)
         error = t2t_cuda_sort_codes(
             code, lists, sizes.padded, bits_of(static_cast<int>(buckets)), ring, other, device->stream);
+    step.next("chunks");
     if (!error) error = run_attend(chunks, buckets * tiles, lists, shape->value_dim, device->stream);
+    step.next("join rounds");
     if (!error)
         error = launch(join_rounds, warps, dim3(THREADS), 0, device->stream, part, sum, sizes,
             static_cast<int>(shape->heads), call->out, tokens * call->out_stride, shape->value_dim, call->out_stride);

@@ -6,6 +6,7 @@
 #include "layers/cuda/attend.cuh"
 #include "layers/cuda/cuda_device.h"
 #include "layers/cuda/favor.h"
+#include "layers/cuda/range.h"
 #include "layers/cuda/unit_rows.h"
 
 namespace
@@ -343,10 +344,15 @@ void t2t_cuda_scatterbrain(struct layer_device *device, const struct attention_c
     }
     far.between = memory.between;
     far.tiles = static_cast<int>(tiles);
+    const Range step("features");
     cudaError_t error = weigh(call, drawn, memory, windows, device->stream);
+    step.next("sums of features");
     if (!error) error = sum_sides(call, memory, windows, device->stream);
+    step.next("near keys");
     if (!error) error = run_attend(near, tiles, units, shape->value_dim, device->stream);
+    step.next("far keys");
     if (!error) error = run_attend(far, tiles, units, shape->value_dim, device->stream);
+    step.next("join");
     if (!error)
         error = launch(join_near_and_far, warps_of(shape->queries, units), dim3(THREADS), 0, device->stream, near,
             memory.far_mean, memory.far_sum, shape->scale / 2);

@@ -1,5 +1,6 @@
-/* One forward after another on the CUDA device, emulated, with streams that are slow or fast: pictures that are copied while
- * the forward before is computed are the right ones, nothing is allocated, and nothing but the logits is waited for.
+/* One forward after another on the CUDA device, in emulation with streams that are slow or fast: pictures that are copied while
+ * the forward before is computed are the right ones, nothing is allocated, and nothing but the logits is waited for. With
+ * graphs, forwards that are recorded once and launched again with other pictures and draws give the same bits as plain ones.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -14,17 +15,22 @@
 #include "layers/cuda/cuda_ops.h"
 #include "vit/tests/synthetic.h"
 
-enum { BATCH = 3, CLASSES = 7, SIZE = 32, PIXELS = 3 * SIZE * SIZE, PLANS = 3, STEPS = 8 };
+#ifdef T2T_REAL_DEVICE
+enum { EMULATED = 0 }; /* nothing is counted */
+#else
+enum { EMULATED = 1 };
+#endif
+enum { BATCH = 3, CLASSES = 7, SIZE = 32, PIXELS = 3 * SIZE * SIZE, PLANS = 3, STEPS = 8, ROUNDS = 3 };
 
 static const struct t2t_config small = {.name = "custom",
     .tokens_type = T2T_TOKENS_TRANSFORMER,
     .image_size = SIZE,
     .num_classes = CLASSES,
     .embed_dim = 36,
-    .depth = 3,
+    .depth = 2,
     .num_heads = 3,
     .mlp_ratio = 2,
-    .token_dim = 64};
+    .token_dim = 16};
 
 static struct t2t_model *model;
 static struct t2t_plan plans[PLANS];
@@ -41,16 +47,24 @@ static const struct step steps[STEPS] = {{0, 3, 1, KEPT, false}, {1, 3, 2, KEPT,
     {2, 3, 4, BROKEN, false}, {2, 2, 5, KEPT, false}, {0, 3, 6, KEPT, true}, {1, 3, 7, KEPT, false},
     {0, 2, 8, NOTHING, false}};
 
+/* Other pictures in every round. */
+static struct step step_of(size_t round, size_t number)
+{
+    struct step step = steps[number];
+    step.pictures += 100 * round;
+    return step;
+}
+
 static void paint(const struct step *step, float *pictures)
 {
     for (size_t i = 0; i < step->batch; i++) synthetic_picture(SIZE, 10 * step->pictures + i, pictures + i * PIXELS);
     if (step->spoilt) pictures[PIXELS + 5] = NAN;
 }
 
-static struct t2t_session *open_session(void)
+static struct t2t_session *open_session(bool graph)
 {
     const struct t2t_session_options options = {
-        .batch = BATCH, .ops = t2t_cuda_ops(), .plans = plans, .plan_count = PLANS};
+        .batch = BATCH, .ops = t2t_cuda_ops(), .device = {.graph = graph}, .plans = plans, .plan_count = PLANS};
     struct t2t_session *session;
     if (t2t_session_open(&session, model, &options)) fail_msg("%s", t2t_last_error());
     return session;
@@ -71,62 +85,151 @@ static void forward(struct t2t_session *session, const struct step *step, const 
     }
 }
 
+typedef float all_logits[ROUNDS][STEPS][BATCH * CLASSES];
+
+static all_logits alone, together;
+
 /* Each forward in a session of its own. */
-static void run_alone(float logits[STEPS][BATCH * CLASSES])
+static void run_alone(void)
 {
     float pictures[BATCH * PIXELS];
-    for (size_t i = 0; i < STEPS; i++) {
-        struct t2t_session *session = open_session();
-        paint(&steps[i], pictures);
-        forward(session, &steps[i], pictures, logits[i]);
-        t2t_session_close(session);
-    }
+    for (size_t round = 0; round < ROUNDS; round++)
+        for (size_t i = 0; i < STEPS; i++) {
+            const struct step step = step_of(round, i);
+            struct t2t_session *session = open_session(false);
+            paint(&step, pictures);
+            forward(session, &step, pictures, alone[round][i]);
+            t2t_session_close(session);
+        }
 }
 
-/* All in one session, in turn; two buffers of pictures take turns, and a third is promised and not given. */
-static void run_together(struct t2t_session *session, float logits[STEPS][BATCH * CLASSES], size_t overlapped[STEPS])
+/* A round in one session; two buffers of pictures take turns, and a third is promised and not given. */
+static void run_together(struct t2t_session *session, size_t round, size_t overlapped[STEPS])
 {
     static float pictures[2][BATCH * PIXELS], other[BATCH * PIXELS];
-    paint(&steps[0], pictures[0]);
+    struct step step = step_of(round, 0);
+    paint(&step, pictures[0]);
     t2t_emulation_count();
     for (size_t i = 0; i < STEPS; i++) {
-        if (i + 1 < STEPS) paint(&steps[i + 1], pictures[(i + 1) % 2]);
-        if (steps[i].next == KEPT) t2t_session_ahead(session, pictures[(i + 1) % 2], steps[i + 1].batch);
-        if (steps[i].next == SHORT) t2t_session_ahead(session, pictures[(i + 1) % 2], steps[i + 1].batch - 1);
-        if (steps[i].next == BROKEN) t2t_session_ahead(session, other, BATCH);
-        forward(session, &steps[i], pictures[i % 2], logits[i]);
-        memset(pictures[i % 2], 0xff, sizeof pictures[i % 2]);
+        float *now = pictures[i % 2], *later = pictures[(i + 1) % 2];
+        const struct step next = step_of(round, (i + 1) % STEPS);
+        paint(&next, later);
+        if (step.next == KEPT) t2t_session_ahead(session, later, next.batch);
+        if (step.next == SHORT) t2t_session_ahead(session, later, next.batch - 1);
+        if (step.next == BROKEN) t2t_session_ahead(session, other, BATCH);
+        forward(session, &step, now, together[round][i]);
+        memset(now, 0xff, sizeof pictures[0]);
         overlapped[i] = t2t_emulation_count().overlapped;
+        step = next;
     }
 }
 
-static void pictures_ahead_are_the_right_ones(void **state)
+static void compare(bool graph)
 {
-    (void)state;
-    float alone[STEPS][BATCH * CLASSES], together[STEPS][BATCH * CLASSES];
     size_t overlapped[STEPS];
-    run_alone(alone);
-    for (unsigned slow = 0; slow < 4; slow++) {
+    for (unsigned slow = 1; slow < 4; slow++) {
         t2t_emulation_slow_streams(slow);
-        struct t2t_session *session = open_session();
-        for (int again = 0; again < 2; again++) {
-            run_together(session, together, overlapped);
+        struct t2t_session *session = open_session(graph);
+        for (size_t round = 0; round < ROUNDS; round++) {
+            run_together(session, round, overlapped);
             for (size_t i = 0; i < STEPS; i++)
-                if (memcmp(alone[i], together[i], steps[i].batch * CLASSES * sizeof **alone) != 0)
-                    fail_msg("streams %u, forward %zu has other logits", slow, i);
+                if (memcmp(alone[round][i], together[round][i], steps[i].batch * CLASSES * sizeof(float)) != 0)
+                    fail_msg("streams %u, round %zu, forward %zu has other logits", slow, round, i);
         }
         t2t_session_close(session);
         /* With a slow stream of kernels and a fast one of copies, pictures arrive while kernels wait. */
-        for (size_t i = 0; i < STEPS && slow == 1; i++)
+        for (size_t i = 0; i < STEPS && slow == 1 && EMULATED; i++)
             if (!steps[i].spoilt) assert_int_equal(overlapped[i], steps[i].next != NOTHING);
     }
     t2t_emulation_slow_streams(0);
 }
 
+static void pictures_ahead_are_the_right_ones(void **state)
+{
+    (void)state;
+    compare(false);
+}
+
+static void graphs_give_the_same(void **state)
+{
+    (void)state;
+    compare(true);
+}
+
+/* Of the forward that was the `turn`-th of its kind. */
+static void check_counts(size_t turn)
+{
+    const struct t2t_emulation_counts counts = t2t_emulation_count();
+    assert_int_equal(counts.graphs, turn == 1);
+    assert_int_equal(counts.replays, turn >= 1);
+    assert_true(turn >= 2 ? counts.launches == 0 : counts.launches > 30);
+    if (turn >= 2) assert_int_equal(counts.copies, 2); /* pictures: to the device, to their place */
+    assert_int_equal(counts.pageable_copies, 1);
+    assert_int_equal(counts.allocations, 0);
+}
+
+/* A forward with a graph: the first is plain, the second recorded, and of the third the host asks for nothing else. */
+static void graphs_are_launched_whole(void **state)
+{
+    (void)state;
+    struct t2t_session *session = open_session(true);
+    float pictures[BATCH * PIXELS], logits[BATCH * CLASSES];
+    for (size_t turn = 0; turn < 5; turn++)
+        for (size_t plan = 0; plan < PLANS; plan++)
+            for (size_t batch = 1; batch <= BATCH; batch += 2) {
+                const struct step step = {.plan = plan, .batch = batch, .pictures = turn};
+                paint(&step, pictures);
+                t2t_emulation_count();
+                forward(session, &step, pictures, logits);
+                if (EMULATED) check_counts(turn);
+                /* Layers have their times all the same. */
+                const struct t2t_costs *costs = t2t_session_costs(session);
+                double sum = 0;
+                for (size_t layer = 0; layer < costs->layers; layer++) {
+                    assert_true(costs->layer[layer].attention_seconds > 0);
+                    assert_true(costs->layer[layer].seconds > costs->layer[layer].attention_seconds);
+                    sum += costs->layer[layer].seconds;
+                }
+                assert_true(sum < costs->seconds);
+            }
+    t2t_session_close(session);
+}
+
+/* Token_performer draws nothing in its first layers. */
+static void graphs_of_token_performer(void **state)
+{
+    (void)state;
+    struct t2t_config config = small;
+    struct t2t_model *performer;
+    struct t2t_plan plan;
+    float pictures[BATCH * PIXELS], logits[2][BATCH * CLASSES];
+    const struct attention_config random = {.kind = ATTENTION_PERFORMER, .features = 20};
+    config.tokens_type = T2T_TOKENS_PERFORMER;
+    if (synthetic_model_load(&performer, &config, 1)) fail_msg("%s", t2t_last_error());
+    t2t_plan_exact(performer, &plan);
+    for (size_t layer = 2; layer < 2 + config.depth; layer++)
+        assert_int_equal(t2t_plan_set(performer, &plan, layer, random), T2T_OK);
+    struct t2t_session *session[2];
+    for (size_t graph = 0; graph < 2; graph++) {
+        const struct t2t_session_options options = {
+            .batch = BATCH, .ops = t2t_cuda_ops(), .device = {.graph = graph}, .plans = &plan, .plan_count = 1};
+        assert_int_equal(t2t_session_open(&session[graph], performer, &options), T2T_OK);
+    }
+    for (uint64_t turn = 0; turn < 4; turn++) {
+        const struct step step = {.batch = BATCH, .pictures = turn};
+        paint(&step, pictures);
+        for (size_t graph = 0; graph < 2; graph++) forward(session[graph], &step, pictures, logits[graph]);
+        assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
+    }
+    for (size_t graph = 0; graph < 2; graph++) t2t_session_close(session[graph]);
+    t2t_model_free(performer);
+}
+
 static void forwards_allocate_nothing(void **state)
 {
     (void)state;
-    struct t2t_session *session = open_session();
+    if (!EMULATED) skip();
+    struct t2t_session *session = open_session(false);
     float pictures[BATCH * PIXELS], logits[BATCH * CLASSES];
     struct step step = {.batch = BATCH, .pictures = 1};
     paint(&step, pictures);
@@ -198,6 +301,7 @@ static int open_model(void **state)
         for (size_t layer = 0; layer < 2 + small.depth; layer++)
             if (t2t_plan_set(model, &plans[p], layer, configs[p][layer >= 2])) return 1;
     }
+    run_alone();
     return 0;
 }
 
@@ -213,6 +317,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pictures_ahead_are_the_right_ones),
         cmocka_unit_test(forwards_allocate_nothing),
+        cmocka_unit_test(graphs_give_the_same),
+        cmocka_unit_test(graphs_are_launched_whole),
+        cmocka_unit_test(graphs_of_token_performer),
         cmocka_unit_test(copies_wait_for_their_buffer),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
