@@ -41,8 +41,8 @@ enum kde_probability {
     KDE_COLUMN_NORM /* as KDE_PILOT with every query: an oracle at the cost of exact attention, for study */
 };
 
-/* What the factors of products are rounded to. Sums are float32 in both. */
-enum number_format { FORMAT_FLOAT32, FORMAT_BFLOAT16 };
+/* What the factors of products are rounded to. Sums are float32 in all. */
+enum number_format { FORMAT_FLOAT32, FORMAT_BFLOAT16, FORMAT_FLOAT16 };
 const char *number_format_name(enum number_format format); /* "float32" */
 
 /* A method and its options; those of other methods are ignored. */

@@ -30,6 +30,7 @@ void cuda_close(struct layer_device *device)
     for (float *constant : device->constants) cudaFree(constant);
     for (cudaEvent_t tick : device->ticks) cudaEventDestroy(tick);
     cudaFree(device->workspace);
+    cudaFree(device->factors);
     if (device->products) cublasLtDestroy(device->products);
     if (device->stream) cudaStreamDestroy(device->stream);
     delete device;
@@ -46,7 +47,8 @@ enum t2t_status cuda_open(struct layer_device **device, const struct layer_devic
     *device = nullptr;
     struct layer_device *made = new (std::nothrow) struct layer_device();
     if (!made) return t2t_fail_memory("a device", sizeof *made);
-    made->tf32 = options->tf32;
+    made->format = options->format;
+    made->tf32 = options->tf32 && options->format == FORMAT_FLOAT32;
     made->workspace_bytes = 32 << 20;
     cudaDeviceProp properties;
     cudaError_t error = cudaSetDevice(static_cast<int>(options->ordinal));
@@ -54,6 +56,8 @@ enum t2t_status cuda_open(struct layer_device **device, const struct layer_devic
     if (!error) error = cudaStreamCreateWithFlags(&made->stream, cudaStreamNonBlocking);
     if (!error) error = cudaMalloc(&made->workspace, made->workspace_bytes);
     if (error) return cannot_open(made, "the device cannot be used", cudaGetErrorString(error));
+    if (made->format == FORMAT_BFLOAT16 && properties.major < 8)
+        return cannot_open(made, properties.name, "bfloat16 needs compute capability 8.0; use --dtype float16");
     const cublasStatus_t status = cublasLtCreate(&made->products);
     if (status) return cannot_open(made, "cuBLASLt cannot be used", cublasLtGetStatusString(status));
     snprintf(made->description, sizeof made->description, "%.180s (cuda:%zu), compute capability %d.%d%s",
@@ -166,8 +170,6 @@ Method *method_of(enum attention_kind kind)
 enum t2t_status cuda_attention_check(const struct attention_shape *, const struct attention_config *config)
 {
     const char *name = attention_method(config->kind)->name;
-    if (config->format != FORMAT_FLOAT32)
-        return t2t_fail(T2T_BAD_USAGE, "bfloat16 does not run on the cuda device; use --dtype float32 or --device cpu");
     if (!method_of(config->kind))
         return t2t_fail(T2T_BAD_USAGE, "%s does not run on the cuda device; use --device cpu", name);
     if (config->target_error > 0)

@@ -15,9 +15,12 @@ extern "C" {
 struct layer_device {
     cudaStream_t stream;
     cublasLtHandle_t products;
+    enum number_format format;
     bool tf32;
     void *workspace; /* of products */
     size_t workspace_bytes;
+    void *factors; /* of a product in half precision: what it multiplies, rounded; as large as the largest product's */
+    size_t factors_bytes;
     std::vector<float *> constants;
     std::vector<cudaEvent_t> ticks;
     char failure[256]; /* the first that happened, "" for none: operations go on and finish() tells */
@@ -40,6 +43,9 @@ void t2t_cuda_assemble_tokens(struct layer_device *device, struct matrix tokens,
 /* Whether the device at hand has code for the kernels. */
 cudaError_t t2t_cuda_has_code(void);
 void t2t_cuda_gelu(struct layer_device *device, float *x, size_t count);
+/* Dense rows rounded to half precision, each with zeros up to `width`, a multiple of four. */
+cudaError_t t2t_cuda_round_rows(enum number_format format, const float *in, size_t rows, size_t channels, size_t width,
+    void *out, cudaStream_t stream);
 
 /* ---- linear.cu ---- */
 enum t2t_status t2t_cuda_linear_open(struct layer_device *device, struct linear **linear,

@@ -42,6 +42,7 @@ struct Config {
     Policy policy = IN_ORDER;
     size_t shared_limit = 48 << 10; /* without an attribute, as a driver has it */
     size_t shared_most = 64 << 10;  /* with one: the least of all supported devices */
+    int capability = 80;            /* compute capability, ten times */
 };
 extern Config config;
 
