@@ -1,5 +1,5 @@
 /* Exact attention, and the mean of v as a control. */
-#include "layers/cuda/attend.cuh"
+#include "layers/cuda/attend_half.cuh"
 #include "layers/cuda/cuda_device.h"
 #include "layers/cuda/kde.h"
 #include "layers/cuda/unit_rows.h"
@@ -65,7 +65,8 @@ void t2t_cuda_exact(struct layer_device *device, const struct attention_call *ca
         static_cast<int>(shape->queries), static_cast<int>(shape->keys), static_cast<int>(shape->head_dim),
         static_cast<int>(shape->value_dim), shape->scale * LOG2_E};
     t2t_cuda_check(device,
-        run_attend(exact, tiles_of(shape->queries), call->batch * shape->heads, shape->value_dim, device->stream),
+        run_attend(call->config.format, exact, tiles_of(shape->queries), call->batch * shape->heads, shape->value_dim,
+            device->stream),
         "exact attention");
 }
 
