@@ -109,7 +109,7 @@ template <class Half, class Source> __global__ void __launch_bounds__(ATTEND_THR
     float value[GROUPS][4] = {};
     for (int begin = 0; begin < keys; begin += KEYS) {
         const int count = min(KEYS, keys - begin);
-        __syncthreads(); /* the tile before is done with */
+        /* keys of the tile before were read before its last barrier, its values are until this one */
         if (thread < count) shared->key[thread] = source.key(tile, begin + thread);
         __syncthreads();
         if (values > 0)

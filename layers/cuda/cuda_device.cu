@@ -4,6 +4,7 @@
 #include <new>
 
 #include "layers/cuda/cuda_device.h"
+#include "layers/cuda/fused_attention.h"
 
 extern "C" {
 #include "layers/cuda/cuda_ops.h"
@@ -27,6 +28,7 @@ namespace
 void cuda_close(struct layer_device *device)
 {
     if (!device) return;
+    t2t_cuda_fused_close(device);
     for (float *constant : device->constants) cudaFree(constant);
     for (cudaEvent_t tick : device->ticks) cudaEventDestroy(tick);
     cudaFree(device->workspace);
@@ -60,8 +62,11 @@ enum t2t_status cuda_open(struct layer_device **device, const struct layer_devic
         return cannot_open(made, properties.name, "bfloat16 needs compute capability 8.0; use --dtype float16");
     const cublasStatus_t status = cublasLtCreate(&made->products);
     if (status) return cannot_open(made, "cuBLASLt cannot be used", cublasLtGetStatusString(status));
-    snprintf(made->description, sizeof made->description, "%.180s (cuda:%zu), compute capability %d.%d%s",
-        properties.name, options->ordinal, properties.major, properties.minor, made->tf32 ? ", TF32 products" : "");
+    char library[32] = "";
+    if (made->format != FORMAT_FLOAT32) t2t_cuda_fused_describe(library, sizeof library);
+    snprintf(made->description, sizeof made->description, "%.180s (cuda:%zu), compute capability %d.%d%s%s",
+        properties.name, options->ordinal, properties.major, properties.minor, made->tf32 ? ", TF32 products" : "",
+        library);
     *device = made;
     return T2T_OK;
 }

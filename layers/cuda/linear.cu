@@ -145,7 +145,8 @@ cudaError_t own_weight(struct linear *made, const float *host)
     }
     error = cudaMalloc(&made->weight, rows * made->width * factor_bytes(device->format));
     if (error) made->weight = nullptr;
-    if (!error) error = t2t_cuda_round_rows(device->format, plain, rows, in, made->width, made->weight, device->stream);
+    if (!error)
+        error = t2t_cuda_round_rows(device->format, plain, in, rows, in, made->width, made->weight, device->stream);
     if (!error) error = cudaStreamSynchronize(device->stream);
     cudaFree(plain);
     return error;
@@ -217,7 +218,7 @@ void t2t_cuda_linear(struct layer_device *device, const struct linear *linear, s
     if (device->format != FORMAT_FLOAT32) {
         t2t_cuda_check(device,
             t2t_cuda_round_rows(
-                device->format, in.data, rows, in.channels, linear->width, device->factors, device->stream),
+                device->format, in.data, in.stride, rows, in.channels, linear->width, device->factors, device->stream),
             "rounding");
         factors = device->factors;
     }

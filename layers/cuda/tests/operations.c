@@ -355,6 +355,7 @@ static float *run_attention(struct bench *bench, const void *arguments)
 static const struct attention_case attentions[] = {
     {{1, 1, 1, 1, 1, 1}, {.kind = ATTENTION_EXACT}, 1}, {{2, 65, 65, 64, 64, 0.125F}, {.kind = ATTENTION_EXACT}, 2},
     {{3, 70, 33, 12, 12, 0.3F}, {.kind = ATTENTION_EXACT}, 1},
+    {{3, 70, 33, 16, 24, 0.3F}, {.kind = ATTENTION_EXACT}, 2},
     {{1, 20, 130, 100, 130, 0.1F}, {.kind = ATTENTION_EXACT}, 1}, /* more than one chunk of dimensions, of values */
     {{2, 37, 41, 12, 20, 0.3F}, {.kind = ATTENTION_MEAN}, 2},
     {{2, 101, 101, 64, 64, 0.125F}, {.kind = ATTENTION_PERFORMER, .features = 49}, 2},
@@ -448,9 +449,10 @@ static int close_devices(void **state)
     return 0;
 }
 
-int main(int argc, char **argv)
+/* operations [FORMAT]: a number format of the device. */
+int main(int count, char **arguments)
 {
-    while (argc > 1 && format < FORMAT_FLOAT16 && strcmp(argv[1], number_format_name(format)) != 0) format++;
+    while (count > 1 && format < FORMAT_FLOAT16 && strcmp(arguments[1], number_format_name(format)) != 0) format++;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(norms_of_any_schedule),
         cmocka_unit_test(splits_of_any_schedule),
