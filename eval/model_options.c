@@ -29,7 +29,9 @@ enum t2t_status t2t_open_model(const struct model_options *options, struct t2t_m
 
 enum number_format t2t_chosen_format(const struct model_options *options)
 {
-    return options->dtype % 2 ? FORMAT_BFLOAT16 : FORMAT_FLOAT32;
+    static const enum number_format formats[] = {FORMAT_FLOAT32, FORMAT_BFLOAT16, FORMAT_FLOAT16, FORMAT_FLOAT32,
+        FORMAT_BFLOAT16, FORMAT_FLOAT16, FORMAT_FLOAT16, FORMAT_FLOAT16};
+    return formats[options->dtype];
 }
 
 enum t2t_status t2t_choose_device(const struct model_options *options, struct chosen_device *device)
@@ -43,6 +45,8 @@ enum t2t_status t2t_choose_device(const struct model_options *options, struct ch
         t2t_device_choose(options->device ? options->device : "cpu", &device->ops, &device->options, reason);
     if (!status && options->tf32 && device->ops == &t2t_cpu_ops)
         t2t_warn("--tf32 has no meaning on the CPU, whose products are %s", number_format_name(device->options.format));
+    else if (!status && options->tf32 && device->options.format != FORMAT_FLOAT32)
+        t2t_warn("--tf32 has no meaning beside --dtype %s", number_format_name(device->options.format));
     if (!status && options->graph && device->ops == &t2t_cpu_ops)
         status = t2t_fail(T2T_BAD_USAGE, "--cuda-graph: the CPU has no CUDA graphs; leave it out%s%s",
             *reason ? ", or see to a CUDA device: " : ", or use --device cuda", reason);

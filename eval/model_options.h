@@ -19,7 +19,7 @@ struct model_options {
     size_t threads;     /* 0: all that may be used */
     const char *device; /* "cpu", "cuda", "cuda:N" or "auto"; NULL: the CPU */
     bool tf32, graph;
-    int dtype; /* enum number_format, and once more for the short names */
+    int dtype; /* which of the names of formats; t2t_chosen_format() */
 };
 
 /* What --dtype asks for. */
@@ -64,10 +64,11 @@ struct chosen_device {
     {.type = OPTION_SECTION, .help = "Device:"},                                                                       \
         {OPTION_TEXT, 'd', "device", "NAME",                                                                           \
             "cpu (default), cuda, cuda:N, or auto: the first CUDA device, else\nthe CPU", &(options)->device, 0, 0},   \
-        {OPTION_CHOICE, 0, "dtype", "float32|bfloat16|f32|bf16",                                                       \
+        {OPTION_CHOICE, 0, "dtype", "float32|bfloat16|float16|f32|bf16|f16|fp16|half",                                 \
             "what the factors of products are rounded to (float32), attention's\n"                                     \
             "included where the processor can; sums, norms and the residual\n"                                         \
-            "stream are float32 in both. bfloat16: CPU with AVX-512",                                                  \
+            "stream are float32 in all. bfloat16: CPU with AVX-512, or cuda;\n"                                        \
+            "float16: cuda",                                                                                           \
             &(options)->dtype, 0, 0},                                                                                  \
         {OPTION_SWITCH, 0, "tf32", NULL, "cuda: products round their factors to TF32", &(options)->tf32, 0, 0},        \
     {                                                                                                                  \

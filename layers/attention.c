@@ -36,7 +36,9 @@ const char *attention_sampling_name(enum kde_sampling sampling)
 
 const char *number_format_name(enum number_format format)
 {
-    return format == FORMAT_BFLOAT16 ? "bfloat16" : "float32";
+    static const char *const names[] = {
+        [FORMAT_FLOAT32] = "float32", [FORMAT_BFLOAT16] = "bfloat16", [FORMAT_FLOAT16] = "float16"};
+    return names[format];
 }
 
 const char *attention_probability_name(enum kde_probability probability)

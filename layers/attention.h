@@ -41,14 +41,14 @@ enum kde_probability {
     KDE_COLUMN_NORM /* as KDE_PILOT with every query: an oracle at the cost of exact attention, for study */
 };
 
-/* What the factors of products are rounded to. Sums are float32 in both. */
-enum number_format { FORMAT_FLOAT32, FORMAT_BFLOAT16 };
+/* What the factors of products are rounded to. Sums are float32 in all. */
+enum number_format { FORMAT_FLOAT32, FORMAT_BFLOAT16, FORMAT_FLOAT16 };
 const char *number_format_name(enum number_format format); /* "float32" */
 
 /* A method and its options; those of other methods are ignored. */
 struct attention_config {
     enum attention_kind kind;
-    enum number_format format; /* of exact attention and KDEformer's; the other methods compute in float32 */
+    enum number_format format; /* of exact attention and KDEformer's; on cuda of more (layers/cuda/KERNELS.md) */
     size_t projections;        /* kdeformer, kde-theory: bits of the hash, 1 ... 16 */
     size_t bucket;   /* kdeformer, kde-theory: keys in a block of the block diagonal; reformer: tokens in a chunk */
     size_t samples;  /* kdeformer: sampled keys of the remainder, 0 for none; kde-theory: of every sum */

@@ -45,7 +45,10 @@ static void number_formats(void **state)
     (void)state;
     EXPECT_OF(EVAL("-q", shop.pictures, "--dtype", "f32"), 0, ", float32; ");
     EXPECT_OF(EVAL("-q", shop.pictures, "--dtype", "float32", "-a", "exact"), 0, "attention exact in every layer");
-    EXPECT_OF(EVAL("-q", shop.pictures, "--dtype", "half"), 2, "expected float32|bfloat16|f32|bf16");
+    EXPECT_OF(EVAL("-q", shop.pictures, "--dtype", "int8"), 2, "expected float32|bfloat16|float16|f32|bf16");
+    static const char *const halves[] = {"float16", "f16", "fp16", "half"};
+    for (size_t i = 0; i < 4; i++)
+        EXPECT_OF(EVAL("-q", shop.pictures, "--dtype", halves[i]), 5, "float16: the CPU has no such products");
     static const char *const names[] = {"bf16", "bfloat16"};
     for (size_t i = 0; i < 2; i++) {
         const struct result result = EVAL("-q", shop.pictures, "--dtype", names[i], "-a", "exact,kdeformer");

@@ -172,7 +172,7 @@ static void refusals(void **state)
     EXPECT_OF(PROFILE("--random-weights", "--model", "t2t_vit_9"), 2, "there is no t2t_vit_9");
     EXPECT_OF(PROFILE("--random-weights", "--model", "t2t_vit_7", "--weights", "x"), 2, "only one of them is meant");
     EXPECT_OF(PROFILE("--batch-size", "1,8,1"), 2, "1 is listed twice");
-    EXPECT_OF(PROFILE("--dtype", "f16"), 2, "expected float32|bfloat16|f32|bf16");
+    EXPECT_OF(PROFILE("--dtype", "f64"), 2, "expected float32|bfloat16|float16|");
     EXPECT_OF(PROFILE("--predict", "v100"), 2, "the only GPU known is h100");
     EXPECT_OF(PROFILE("--predict", "h100", "-o", "x.json"), 2, "text on standard output alone");
     EXPECT_OF(PROFILE("--batch-size", "0"), 2, "--batch-size \"0\"");

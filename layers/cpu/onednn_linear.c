@@ -190,6 +190,9 @@ static enum t2t_status grow_buffers(struct linear_engine *engine, size_t scratch
 enum t2t_status t2t_linear_supports(struct linear_engine *engine, enum number_format format)
 {
     if (format == FORMAT_FLOAT32) return T2T_OK;
+    if (format == FORMAT_FLOAT16)
+        return t2t_fail(T2T_NO_RESOURCE, "float16: the CPU has no such products; --dtype float32 runs everywhere, "
+                                         "bfloat16 with AVX-512, float16 with --device cuda");
     const memory_desc factor = describe(64, 64, dnnl_bf16, dnnl_ab), out = describe(64, 64, dnnl_f32, dnnl_ab);
     dnnl_primitive_attr_t attributes = NULL;
     dnnl_primitive_desc_t product = NULL;

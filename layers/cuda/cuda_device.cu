@@ -4,6 +4,7 @@
 #include <new>
 
 #include "layers/cuda/cuda_device.h"
+#include "layers/cuda/fused_attention.h"
 #include "layers/cuda/range.h"
 
 extern "C" {
@@ -30,11 +31,13 @@ void cuda_close(struct layer_device *device)
     if (!device) return;
     if (device->stream) cudaStreamSynchronize(device->stream);
     t2t_cuda_graph_close(device);
+    t2t_cuda_fused_close(device);
     t2t_cuda_input_close(device);
     for (void *pinned : device->pinned) cudaFreeHost(pinned);
     for (float *constant : device->constants) cudaFree(constant);
     for (cudaEvent_t tick : device->ticks) cudaEventDestroy(tick);
     cudaFree(device->workspace);
+    cudaFree(device->factors);
     if (device->products) cublasLtDestroy(device->products);
     if (device->stream) cudaStreamDestroy(device->stream);
     delete device;
@@ -51,7 +54,8 @@ enum t2t_status cuda_open(struct layer_device **device, const struct layer_devic
     *device = nullptr;
     struct layer_device *made = new (std::nothrow) struct layer_device();
     if (!made) return t2t_fail_memory("a device", sizeof *made);
-    made->tf32 = options->tf32;
+    made->format = options->format;
+    made->tf32 = options->tf32 && options->format == FORMAT_FLOAT32;
     made->graph = options->graph;
     made->workspace_bytes = 32 << 20;
     cudaDeviceProp properties;
@@ -60,11 +64,15 @@ enum t2t_status cuda_open(struct layer_device **device, const struct layer_devic
     if (!error) error = cudaStreamCreateWithFlags(&made->stream, cudaStreamNonBlocking);
     if (!error) error = cudaMalloc(&made->workspace, made->workspace_bytes);
     if (error) return cannot_open(made, "the device cannot be used", cudaGetErrorString(error));
+    if (made->format == FORMAT_BFLOAT16 && properties.major < 8)
+        return cannot_open(made, properties.name, "bfloat16 needs compute capability 8.0; use --dtype float16");
     const cublasStatus_t status = cublasLtCreate(&made->products);
     if (status) return cannot_open(made, "cuBLASLt cannot be used", cublasLtGetStatusString(status));
-    snprintf(made->description, sizeof made->description, "%.180s (cuda:%zu), compute capability %d.%d%s%s",
+    char library[32] = "";
+    if (made->format != FORMAT_FLOAT32) t2t_cuda_fused_describe(library, sizeof library);
+    snprintf(made->description, sizeof made->description, "%.160s (cuda:%zu), compute capability %d.%d%s%s%s",
         properties.name, options->ordinal, properties.major, properties.minor, made->tf32 ? ", TF32 products" : "",
-        made->graph ? ", CUDA graphs" : "");
+        library, made->graph ? ", CUDA graphs" : "");
     *device = made;
     return T2T_OK;
 }
@@ -189,8 +197,6 @@ Method *method_of(enum attention_kind kind)
 enum t2t_status cuda_attention_check(const struct attention_shape *, const struct attention_config *config)
 {
     const char *name = attention_method(config->kind)->name;
-    if (config->format != FORMAT_FLOAT32)
-        return t2t_fail(T2T_BAD_USAGE, "bfloat16 does not run on the cuda device; use --dtype float32 or --device cpu");
     if (!method_of(config->kind))
         return t2t_fail(T2T_BAD_USAGE, "%s does not run on the cuda device; use --device cpu", name);
     if (config->target_error > 0)

@@ -38,9 +38,13 @@ struct layer_device {
     size_t turn;    /* which of them is being queued, or none */
     bool recording; /* it */
     cublasLtHandle_t products;
+    enum number_format format;
     bool tf32;
     void *workspace; /* of products */
     size_t workspace_bytes;
+    void *factors; /* of a product in half precision: what it multiplies, rounded; as large as the largest product's */
+    size_t factors_bytes;
+    struct FusedPlans *fused; /* of exact attention in half precision (fused_attention.h), NULL before any */
     std::vector<float *> constants;
     std::vector<void *> pinned; /* memory for draws */
     std::vector<cudaEvent_t> ticks;
@@ -75,6 +79,11 @@ void t2t_cuda_assemble_tokens(struct layer_device *device, struct matrix tokens,
 /* Whether the device at hand has code for the kernels. */
 cudaError_t t2t_cuda_has_code(void);
 void t2t_cuda_gelu(struct layer_device *device, float *x, size_t count);
+/* Rows rounded to half precision, dense, each with zeros up to `width`, a multiple of four; and back. */
+cudaError_t t2t_cuda_round_rows(enum number_format format, const float *in, size_t in_stride, size_t rows,
+    size_t channels, size_t width, void *out, cudaStream_t stream);
+cudaError_t t2t_cuda_widen_rows(enum number_format format, const void *in, size_t rows, size_t channels, float *out,
+    size_t out_stride, cudaStream_t stream);
 
 /* ---- linear.cu ---- */
 enum t2t_status t2t_cuda_linear_open(struct layer_device *device, struct linear **linear,

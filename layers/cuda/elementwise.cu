@@ -1,6 +1,7 @@
-/* Soft splits, token assembly, LayerNorm, GELU: a thread an element, or a warp a row. */
+/* Soft splits, token assembly, LayerNorm, GELU, rounding: a thread an element, or a warp a row. */
 #include "layers/cuda/cuda_device.h"
 #include "layers/cuda/device.cuh"
+#include "layers/cuda/half.cuh"
 
 namespace
 {
@@ -101,6 +102,26 @@ __global__ void __launch_bounds__(THREADS) gelu(float *x, size_t count)
     if (i < count) x[i] = 0.5f * x[i] * (1 + erff(x[i] * 0.70710678118654752f));
 }
 
+/* Rows of `channels` as dense rows of `width`, a multiple of four, with zeros behind: four numbers a thread. */
+template <class Half>
+__global__ void __launch_bounds__(THREADS)
+    round_rows(const float *in, size_t in_stride, int channels, int width, uint2 *out, size_t rows)
+{
+    const size_t number = thread_number(), fours = static_cast<size_t>(width / 4), row = number / fours;
+    if (row >= rows) return;
+    const int first = static_cast<int>(number % fours) * 4;
+    out[number] = round_four<Half>(in + row * in_stride, first, channels, 1);
+}
+
+/* The way back, a number a thread. */
+template <class Half>
+__global__ void __launch_bounds__(THREADS)
+    widen_rows(const Half *in, size_t channels, float *out, size_t out_stride, size_t rows)
+{
+    const size_t number = thread_number(), row = number / channels;
+    if (row < rows) out[row * out_stride + number % channels] = static_cast<float>(in[number]);
+}
+
 } /* namespace */
 
 void t2t_cuda_layer_norm(
@@ -147,6 +168,25 @@ void t2t_cuda_gelu(struct layer_device *device, float *x, size_t count)
 {
     t2t_cuda_check(
         device, launch(gelu, dim3(blocks_for(count, THREADS)), dim3(THREADS), 0, device->stream, x, count), "gelu");
+}
+
+cudaError_t t2t_cuda_round_rows(enum number_format format, const float *in, size_t in_stride, size_t rows,
+    size_t channels, size_t width, void *out, cudaStream_t stream)
+{
+    return launch(format == FORMAT_BFLOAT16 ? round_rows<__nv_bfloat16> : round_rows<__half>,
+        dim3(blocks_for(rows * width / 4, THREADS)), dim3(THREADS), 0, stream, in, in_stride,
+        static_cast<int>(channels), static_cast<int>(width), static_cast<uint2 *>(out), rows);
+}
+
+cudaError_t t2t_cuda_widen_rows(enum number_format format, const void *in, size_t rows, size_t channels, float *out,
+    size_t out_stride, cudaStream_t stream)
+{
+    const dim3 grid(blocks_for(rows * channels, THREADS));
+    if (format == FORMAT_BFLOAT16)
+        return launch(widen_rows<__nv_bfloat16>, grid, dim3(THREADS), 0, stream, static_cast<const __nv_bfloat16 *>(in),
+            channels, out, out_stride, rows);
+    return launch(widen_rows<__half>, grid, dim3(THREADS), 0, stream, static_cast<const __half *>(in), channels, out,
+        out_stride, rows);
 }
 
 cudaError_t t2t_cuda_has_code(void)

@@ -1,6 +1,7 @@
 /* Exact attention, and the mean of v as a control. */
-#include "layers/cuda/attend.cuh"
+#include "layers/cuda/attend_half.cuh"
 #include "layers/cuda/cuda_device.h"
+#include "layers/cuda/fused_attention.h"
 #include "layers/cuda/kde.h"
 #include "layers/cuda/unit_rows.h"
 
@@ -58,14 +59,19 @@ __global__ void __launch_bounds__(MEAN_THREADS)
 
 void t2t_cuda_exact(struct layer_device *device, const struct attention_call *call, struct t2t_arena *arena)
 {
-    if (!arena->memory) return;
     const struct attention_shape *shape = &call->shape;
+    if (const FusedPlan *plan = t2t_cuda_fused_plan(device, shape, call->config.format, call->batch)) {
+        t2t_cuda_fused_attention(device, plan, call, arena);
+        return;
+    }
+    if (!arena->memory) return;
     const Exact exact = {query_rows(call), key_rows(call), value_rows(call), call->out,
         shape->queries * call->out_stride, shape->value_dim, call->out_stride, static_cast<int>(shape->heads),
         static_cast<int>(shape->queries), static_cast<int>(shape->keys), static_cast<int>(shape->head_dim),
         static_cast<int>(shape->value_dim), shape->scale * LOG2_E};
     t2t_cuda_check(device,
-        run_attend(exact, tiles_of(shape->queries), call->batch * shape->heads, shape->value_dim, device->stream),
+        run_attend(call->config.format, exact, tiles_of(shape->queries), call->batch * shape->heads, shape->value_dim,
+            device->stream),
         "exact attention");
 }
 

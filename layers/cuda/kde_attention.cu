@@ -1,5 +1,6 @@
 /* KDEformer's attention: each tile of queries, in the order of their hashes, over the keys of their blocks and the
  * samples of their group. No matrix of queries by keys or by samples exists in memory. */
+#include "layers/cuda/attend_half.cuh"
 #include "layers/cuda/kde.h"
 #include "layers/cuda/range.h"
 #include "layers/cuda/unit_rows.h"
@@ -165,7 +166,7 @@ void t2t_cuda_kdeformer(struct layer_device *device, const struct attention_call
     if (!error && kde.sizes.samples) error = t2t_cuda_kde_samples(kde);
     step.next("blocks and samples");
     if (!error)
-        error = run_attend(
-            blocks, static_cast<size_t>(kde.sizes.groups) * tiles, kde.units, shape->value_dim, device->stream);
+        error = run_attend(call->config.format, blocks, static_cast<size_t>(kde.sizes.groups) * tiles, kde.units,
+            shape->value_dim, device->stream);
     t2t_cuda_check(device, error, "kdeformer");
 }

@@ -2,6 +2,9 @@
  *
  * Row-major y [rows, out] = x [rows, in] W^T is, column by column, y^T = W x^T. The algorithm for the planned number of
  * images is chosen when the product opens; another number, as of a last batch, chooses its own when it first comes.
+ *
+ * In half precision x and W are rounded, sums stay float32. Their rows have zeros up to a multiple of 16 bytes, which
+ * tensor cores like best.
  */
 #include <cstdio>
 #include <cstring>
@@ -23,7 +26,9 @@ struct Algorithm {
 struct linear {
     struct layer_device *device;
     struct linear_shape shape;
-    float *weight, *bias; /* on the device; bias or NULL */
+    size_t width; /* numbers in a row of either factor, at least in_features */
+    void *weight; /* on the device, [out_features, width] of the device's format */
+    float *bias;  /* or NULL */
     cublasLtMatmulDesc_t product;
     std::vector<Algorithm> algorithms;
 };
@@ -41,12 +46,23 @@ struct Layouts {
     }
 };
 
-cublasStatus_t make_layouts(
-    Layouts *layouts, const struct linear_shape *shape, size_t rows, size_t residual_stride, size_t out_stride)
+cudaDataType_t factor_type(enum number_format format)
 {
-    const uint64_t in = shape->in_features, out = shape->out_features;
-    cublasStatus_t status = cublasLtMatrixLayoutCreate(&layouts->weight, CUDA_R_32F, in, out, static_cast<int64_t>(in));
-    if (!status) status = cublasLtMatrixLayoutCreate(&layouts->in, CUDA_R_32F, in, rows, static_cast<int64_t>(in));
+    return format == FORMAT_FLOAT16 ? CUDA_R_16F : format == FORMAT_BFLOAT16 ? CUDA_R_16BF : CUDA_R_32F;
+}
+
+size_t factor_bytes(enum number_format format)
+{
+    return format == FORMAT_FLOAT32 ? sizeof(float) : sizeof(uint16_t);
+}
+
+cublasStatus_t make_layouts(
+    Layouts *layouts, const struct linear *made, size_t rows, size_t residual_stride, size_t out_stride)
+{
+    const uint64_t in = made->width, out = made->shape.out_features;
+    const cudaDataType_t factor = factor_type(made->device->format);
+    cublasStatus_t status = cublasLtMatrixLayoutCreate(&layouts->weight, factor, in, out, static_cast<int64_t>(in));
+    if (!status) status = cublasLtMatrixLayoutCreate(&layouts->in, factor, in, rows, static_cast<int64_t>(in));
     if (!status)
         status = cublasLtMatrixLayoutCreate(
             &layouts->residual, CUDA_R_32F, out, rows, static_cast<int64_t>(residual_stride));
@@ -73,11 +89,12 @@ cublasStatus_t describe(struct linear *made)
     return status;
 }
 
-/* The library's best guess for `rows` rows. Columns of a wider matrix begin at any float. */
+/* The library's best guess for `rows` rows. Columns of a wider matrix begin at any float; rounded factors are ours. */
 cublasStatus_t choose(struct linear *made, const Layouts &layouts, size_t rows)
 {
     const uint64_t workspace = made->device->workspace_bytes;
-    const uint32_t alignment = sizeof(float);
+    const uint32_t alignment = sizeof(float), ours = 16;
+    const bool rounded = made->device->format != FORMAT_FLOAT32;
     cublasLtMatmulPreference_t preference = nullptr;
     cublasLtMatmulHeuristicResult_t best = {};
     int found = 0;
@@ -87,7 +104,9 @@ cublasStatus_t choose(struct linear *made, const Layouts &layouts, size_t rows)
             preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace);
     for (cublasLtMatmulPreferenceAttributes_t which : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
              CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
-        if (!status) status = cublasLtMatmulPreferenceSetAttribute(preference, which, &alignment, sizeof alignment);
+        if (!status)
+            status = cublasLtMatmulPreferenceSetAttribute(preference, which,
+                rounded && which == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES ? &ours : &alignment, sizeof alignment);
     if (!status)
         status = cublasLtMatmulAlgoGetHeuristic(made->device->products, made->product, layouts.weight, layouts.in,
             layouts.residual, layouts.out, preference, 1, &best, &found);
@@ -113,6 +132,41 @@ cudaError_t copy_to_device(struct layer_device *device, const float *host, size_
     return error;
 }
 
+/* The weight in the device's format. */
+cudaError_t own_weight(struct linear *made, const float *host)
+{
+    struct layer_device *device = made->device;
+    const size_t rows = made->shape.out_features, in = made->shape.in_features;
+    float *plain;
+    cudaError_t error = copy_to_device(device, host, rows * in, &plain);
+    if (error || device->format == FORMAT_FLOAT32) {
+        made->weight = plain;
+        return error;
+    }
+    error = cudaMalloc(&made->weight, rows * made->width * factor_bytes(device->format));
+    if (error) made->weight = nullptr;
+    if (!error)
+        error = t2t_cuda_round_rows(device->format, plain, in, rows, in, made->width, made->weight, device->stream);
+    if (!error) error = cudaStreamSynchronize(device->stream);
+    cudaFree(plain);
+    return error;
+}
+
+/* Room for rounded factors of the planned number of images: products take turns in it. */
+cudaError_t reserve_factors(struct layer_device *device, size_t bytes)
+{
+    if (bytes <= device->factors_bytes) return cudaSuccess;
+    cudaFree(device->factors);
+    device->factors = nullptr;
+    device->factors_bytes = 0;
+    const cudaError_t error = cudaMalloc(&device->factors, bytes);
+    if (error)
+        device->factors = nullptr;
+    else
+        device->factors_bytes = bytes;
+    return error;
+}
+
 } /* namespace */
 
 enum t2t_status t2t_cuda_linear_open(struct layer_device *device, struct linear **linear,
@@ -123,14 +177,17 @@ enum t2t_status t2t_cuda_linear_open(struct layer_device *device, struct linear 
     if (!made) return t2t_fail_memory("a product", sizeof *made);
     made->device = device;
     made->shape = *shape;
+    const bool rounded = device->format != FORMAT_FLOAT32;
+    made->width = rounded ? (shape->in_features + 7) / 8 * 8 : shape->in_features;
     const size_t rows = shape->tokens * shape->images;
-    cudaError_t error = copy_to_device(device, weight, shape->in_features * shape->out_features, &made->weight);
+    cudaError_t error = own_weight(made, weight);
+    if (!error && rounded) error = reserve_factors(device, rows * made->width * factor_bytes(device->format));
     if (!error && bias) error = copy_to_device(device, bias, shape->out_features, &made->bias);
     cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
     if (!error) {
         Layouts layouts;
         status = describe(made);
-        if (!status) status = make_layouts(&layouts, shape, rows, shape->out_features, shape->out_features);
+        if (!status) status = make_layouts(&layouts, made, rows, shape->out_features, shape->out_features);
         if (!status) status = choose(made, layouts, rows);
     }
     if (!error && !status) {
@@ -157,12 +214,20 @@ void t2t_cuda_linear(struct layer_device *device, const struct linear *linear, s
     const size_t rows = in.batch * in.tokens;
     const float one = 1, added = residual ? 1 : 0;
     const struct matrix before = residual ? *residual : out;
+    const void *factors = in.data;
+    if (device->format != FORMAT_FLOAT32) {
+        t2t_cuda_check(device,
+            t2t_cuda_round_rows(
+                device->format, in.data, in.stride, rows, in.channels, linear->width, device->factors, device->stream),
+            "rounding");
+        factors = device->factors;
+    }
     Layouts layouts;
-    cublasStatus_t status = make_layouts(&layouts, &linear->shape, rows, before.stride, out.stride);
+    cublasStatus_t status = make_layouts(&layouts, linear, rows, before.stride, out.stride);
     if (!status && !find(linear, rows)) status = choose(const_cast<struct linear *>(linear), layouts, rows);
     if (!status) {
         const Algorithm *algorithm = find(linear, rows);
-        status = cublasLtMatmul(device->products, linear->product, &one, linear->weight, layouts.weight, in.data,
+        status = cublasLtMatmul(device->products, linear->product, &one, linear->weight, layouts.weight, factors,
             layouts.in, &added, before.data, layouts.residual, out.data, layouts.out, &algorithm->algorithm,
             device->workspace, algorithm->workspace, device->stream);
     }

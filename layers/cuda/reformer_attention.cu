@@ -1,5 +1,5 @@
 /* Reformer (layers/methods.md): rounds of hashing, chunks on one ring, rounds joined by their log-sums. */
-#include "layers/cuda/attend.cuh"
+#include "layers/cuda/attend_half.cuh"
 #include "layers/cuda/cuda_device.h"
 #include "layers/cuda/range.h"
 #include "layers/cuda/sort_codes.cuh"
@@ -195,7 +195,8 @@ void t2t_cuda_reformer(struct layer_device *device, const struct attention_call 
         error = t2t_cuda_sort_codes(
             code, lists, sizes.padded, bits_of(static_cast<int>(buckets)), ring, other, device->stream);
     step.next("chunks");
-    if (!error) error = run_attend(chunks, buckets * tiles, lists, shape->value_dim, device->stream);
+    if (!error)
+        error = run_attend(call->config.format, chunks, buckets * tiles, lists, shape->value_dim, device->stream);
     step.next("join rounds");
     if (!error)
         error = launch(join_rounds, warps, dim3(THREADS), 0, device->stream, part, sum, sizes,

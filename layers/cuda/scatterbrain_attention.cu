@@ -3,7 +3,7 @@
  * A tile is 64 queries. Keys before the windows of all of them are sums by features, and so are those behind; both come
  * from runs of 64 keys that a scan joins. The 63 other keys outside of a query's window are weighed one by one. That is
  * two softmaxes, near and far, which are joined where the floor of 1e-24 applies to the far one. */
-#include "layers/cuda/attend.cuh"
+#include "layers/cuda/attend_half.cuh"
 #include "layers/cuda/cuda_device.h"
 #include "layers/cuda/favor.h"
 #include "layers/cuda/range.h"
@@ -349,7 +349,7 @@ void t2t_cuda_scatterbrain(struct layer_device *device, const struct attention_c
     step.next("sums of features");
     if (!error) error = sum_sides(call, memory, windows, device->stream);
     step.next("near keys");
-    if (!error) error = run_attend(near, tiles, units, shape->value_dim, device->stream);
+    if (!error) error = run_attend(call->config.format, near, tiles, units, shape->value_dim, device->stream);
     step.next("far keys");
     if (!error) error = run_attend(far, tiles, units, shape->value_dim, device->stream);
     step.next("join");

@@ -1,11 +1,16 @@
 /* Four functions of cuBLASLt on the CPU, for the emulation: they stand before the library's, whose descriptors need no
  * device and stay the real ones. Stricter than the library: what the device does not use, or what is wrong, is refused.
+ * Factors are float32 or, both alike, half precision; the rest is float32.
  */
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 
 #include <cublasLt.h>
+
+extern "C" {
+#include "layers/base/half.h"
+}
 
 namespace
 {
@@ -34,17 +39,30 @@ bool read_layout(cublasLtMatrixLayout_t layout, Layout *read)
            get(CUBLASLT_MATRIX_LAYOUT_LD, &read->leading, sizeof read->leading);
 }
 
-/* A float32 matrix, column by column, at an address that its elements may have. */
+/* Column by column, each at an address that its elements may have; those of half precision on 16 bytes, as the device
+ * promises when it asks for an algorithm. */
 bool is_usable(const Layout &layout, const void *data)
 {
-    return layout.type == CUDA_R_32F && layout.order == CUBLASLT_ORDER_COL && layout.batch == 1 &&
-           layout.leading >= static_cast<int64_t>(layout.rows) && data &&
-           reinterpret_cast<uintptr_t>(data) % sizeof(float) == 0;
+    const bool whole = layout.type == CUDA_R_32F;
+    const size_t alignment = whole ? sizeof(float) : 16, bytes = whole ? sizeof(float) : sizeof(uint16_t);
+    return (whole || layout.type == CUDA_R_16F || layout.type == CUDA_R_16BF) && layout.order == CUBLASLT_ORDER_COL &&
+           layout.batch == 1 && layout.leading >= static_cast<int64_t>(layout.rows) && data &&
+           reinterpret_cast<uintptr_t>(data) % alignment == 0 &&
+           static_cast<size_t>(layout.leading) * bytes % alignment == 0;
+}
+
+double element(const Layout &layout, const void *data, uint64_t row, uint64_t column)
+{
+    const uint64_t at = column * static_cast<uint64_t>(layout.leading) + row;
+    if (layout.type == CUDA_R_32F) return static_cast<double>(static_cast<const float *>(data)[at]);
+    const uint16_t bits = static_cast<const uint16_t *>(data)[at];
+    return static_cast<double>(layout.type == CUDA_R_16F ? t2t_half_to_float(bits) : t2t_bfloat16_to_float(bits));
 }
 
 struct Product {
     int32_t compute, scale, transposed_a, transposed_b;
     uint32_t epilogue;
+    int32_t bias_type; /* -1: that of D */
     const float *bias;
 };
 
@@ -59,7 +77,19 @@ bool read_product(cublasLtMatmulDesc_t product, Product *read)
            get(CUBLASLT_MATMUL_DESC_TRANSA, &read->transposed_a, sizeof read->transposed_a) &&
            get(CUBLASLT_MATMUL_DESC_TRANSB, &read->transposed_b, sizeof read->transposed_b) &&
            get(CUBLASLT_MATMUL_DESC_EPILOGUE, &read->epilogue, sizeof read->epilogue) &&
+           get(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &read->bias_type, sizeof read->bias_type) &&
            get(CUBLASLT_MATMUL_DESC_BIAS_POINTER, &read->bias, sizeof read->bias);
+}
+
+/* What the library multiplies: factors of one type, float32 for the rest, TF32 for float32 alone. */
+bool is_supported(const Product &product, const Layout &a, const Layout &b, const Layout &c, const Layout &d)
+{
+    const bool biased = product.epilogue == CUBLASLT_EPILOGUE_BIAS, whole = a.type == CUDA_R_32F;
+    return (product.compute == CUBLAS_COMPUTE_32F || (whole && product.compute == CUBLAS_COMPUTE_32F_FAST_TF32)) &&
+           product.scale == CUDA_R_32F && product.transposed_a == CUBLAS_OP_T && product.transposed_b == CUBLAS_OP_N &&
+           a.type == b.type && c.type == CUDA_R_32F && d.type == CUDA_R_32F &&
+           (biased ? product.bias && (product.bias_type == -1 || product.bias_type == CUDA_R_32F)
+                   : product.epilogue == CUBLASLT_EPILOGUE_DEFAULT);
 }
 
 } /* namespace */
@@ -77,14 +107,21 @@ cublasStatus_t cublasLtDestroy(cublasLtHandle_t)
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t used, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t,
-    cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatmulPreference_t preference,
-    int wanted, cublasLtMatmulHeuristicResult_t results[], int *found)
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t used, cublasLtMatmulDesc_t described,
+    cublasLtMatrixLayout_t a_layout, cublasLtMatrixLayout_t b_layout, cublasLtMatrixLayout_t c_layout,
+    cublasLtMatrixLayout_t d_layout, cublasLtMatmulPreference_t preference, int wanted,
+    cublasLtMatmulHeuristicResult_t results[], int *found)
 {
+    Product product;
+    Layout as, bs, cs, ds;
     uint64_t most = 0;
     size_t bytes;
     *found = 0;
     if (used != reinterpret_cast<cublasLtHandle_t>(&handle) || wanted < 1) return CUBLAS_STATUS_INVALID_VALUE;
+    if (!read_product(described, &product) || !read_layout(a_layout, &as) || !read_layout(b_layout, &bs) ||
+        !read_layout(c_layout, &cs) || !read_layout(d_layout, &ds))
+        return CUBLAS_STATUS_INVALID_VALUE;
+    if (!is_supported(product, as, bs, cs, ds)) return CUBLAS_STATUS_NOT_SUPPORTED;
     cublasLtMatmulPreferenceGetAttribute(
         preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &most, sizeof most, &bytes);
     if (most < WORKSPACE) return CUBLAS_STATUS_NOT_SUPPORTED;
@@ -109,10 +146,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t used, cublasLtMatmulDesc_t descri
         return CUBLAS_STATUS_INVALID_VALUE;
     const float factor = *static_cast<const float *>(alpha), added = *static_cast<const float *>(beta);
     const bool biased = product.epilogue == CUBLASLT_EPILOGUE_BIAS;
-    if ((product.compute != CUBLAS_COMPUTE_32F && product.compute != CUBLAS_COMPUTE_32F_FAST_TF32) ||
-        product.scale != CUDA_R_32F || product.transposed_a != CUBLAS_OP_T || product.transposed_b != CUBLAS_OP_N ||
-        (!biased && product.epilogue != CUBLASLT_EPILOGUE_DEFAULT) || (biased && !product.bias) || factor != 1)
-        return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (!is_supported(product, as, bs, cs, ds) || factor != 1) return CUBLAS_STATUS_NOT_SUPPORTED;
     if (!is_usable(as, a) || !is_usable(bs, b) || !is_usable(ds, d) || (added != 0 && !is_usable(cs, c)) ||
         as.rows != bs.rows || ds.rows != as.columns || ds.columns != bs.columns || cs.rows != ds.rows ||
         cs.columns != ds.columns || !workspace || workspace_bytes < WORKSPACE)
@@ -121,13 +155,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t used, cublasLtMatmulDesc_t descri
         memset(workspace, 0xff, WORKSPACE);
         for (uint64_t column = 0; column < ds.columns; column++)
             for (uint64_t row = 0; row < ds.rows; row++) {
-                const float *x = static_cast<const float *>(a) + row * static_cast<uint64_t>(as.leading);
-                const float *y = static_cast<const float *>(b) + column * static_cast<uint64_t>(bs.leading);
                 double sum = biased ? static_cast<double>(product.bias[row]) : 0;
-                for (uint64_t k = 0; k < as.rows; k++) sum += static_cast<double>(x[k]) * static_cast<double>(y[k]);
-                if (added != 0)
-                    sum += static_cast<double>(added) * static_cast<double>(static_cast<const float *>(
-                                                            c)[column * static_cast<uint64_t>(cs.leading) + row]);
+                for (uint64_t k = 0; k < as.rows; k++) sum += element(as, a, k, row) * element(bs, b, k, column);
+                if (added != 0) sum += static_cast<double>(added) * element(cs, c, row, column);
                 static_cast<float *>(d)[column * static_cast<uint64_t>(ds.leading) + row] = static_cast<float>(sum);
             }
     });

@@ -7,17 +7,17 @@ folder=$1 document=$2 version=$("$3" --version | sed -n 's/.*release \([0-9.]*\)
 table=$(mktemp)
 trap 'rm -f "$table"' EXIT
 find "$folder" -name '*.messages' -exec cat {} + | awk '
-    function name_of(mangled,    text, length_text, part) {
+    function name_of(mangled,    kernel, half) {
         # nested names of one anonymous namespace: _ZN <length> _GLOBAL__N__... <length> name
-        text = mangled
-        sub(/^_Z[0-9]*N?/, "", text)
-        if (mangled ~ /^_Z6attendI/) {
-            match(mangled, /[0-9]+_GLOBAL__N__/)
-            text = substr(mangled, RSTART)
-            part = "attend<" last_word(text) ">"
-            return part
-        }
-        return last_word(substr(mangled, index(mangled, "N") + 1))
+        if (!match(mangled, /^_Z[0-9]+attend(_half)?I/)) return last_word(substr(mangled, index(mangled, "N") + 1))
+        kernel = substr(mangled, RSTART, RLENGTH - 1)
+        sub(/^_Z[0-9]+/, "", kernel)
+        half = type_of(substr(mangled, RLENGTH))
+        match(mangled, /[0-9]+_GLOBAL__N__/)
+        return kernel "<" (half ? half ", " : "") last_word(substr(mangled, RSTART)) ">"
+    }
+    function type_of(text) { # a half-precision format as the first argument of a template
+        return text ~ /^I6__half/ ? "__half" : text ~ /^I13__nv_bfloat16/ ? "__nv_bfloat16" : ""
     }
     function last_word(text,    count, word, digits) {
         word = ""
@@ -27,6 +27,7 @@ find "$folder" -name '*.messages' -exec cat {} + | awk '
             word = substr(text, RLENGTH + 1, count)
             text = substr(text, RLENGTH + count + 1)
         }
+        if (type_of(text)) word = word "<" type_of(text) ">"
         if (text ~ /^ILb1/) word = word "<true>"
         if (text ~ /^ILb0/) word = word "<false>"
         if (match(text, /^ILi[0-9]+/)) word = word "<" substr(text, 4, RLENGTH - 3) ">"

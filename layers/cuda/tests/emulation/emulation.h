@@ -42,6 +42,7 @@ struct Config {
     Policy policy = IN_ORDER;
     size_t shared_limit = 48 << 10; /* without an attribute, as a driver has it */
     size_t shared_most = 64 << 10;  /* with one: the least of all supported devices */
+    int capability = 80;            /* compute capability, ten times */
 };
 extern Config config;
 
@@ -61,7 +62,7 @@ void maybe_yield(); /* with random schedules: atomics do */
 
 /* An operation of a warp: each lane of `mask` hands in an argument; when all have, `execute` runs once. */
 typedef void (*Execute)(void *const *argument, unsigned mask);
-enum Operation { SYNC, SHUFFLE, BALLOT, MATCH };
+enum Operation { SYNC, SHUFFLE, BALLOT, MATCH, PRODUCT_FLOAT16, PRODUCT_BFLOAT16, LOAD_MATRICES, LOAD_TRANSPOSED };
 void collective(Operation operation, unsigned mask, void *argument, Execute execute, const char *file, int line);
 
 struct Shuffle {
@@ -73,10 +74,30 @@ struct Vote {
     unsigned out;
     uint64_t key;
 };
+/* Of tensor cores (tensor_cores.cpp). */
+struct Product {
+    float *d;
+    const uint32_t *a, *b;
+};
+struct Matrices {
+    uint32_t *to;
+    uint16_t row[8]; /* that this lane gave: read by it, so that sanitizers see who reads what */
+};
+inline Matrices matrices_at(uint32_t *to, const void *row, const char *file, int line)
+{
+    Matrices matrices = {to, {}};
+    if (reinterpret_cast<uintptr_t>(row) % sizeof matrices.row) fail("a misaligned matrix at %s:%d", file, line);
+    std::memcpy(matrices.row, row, sizeof matrices.row);
+    return matrices;
+}
 void execute_sync(void *const *, unsigned);
 void execute_shuffle(void *const *, unsigned);
 void execute_ballot(void *const *, unsigned);
 void execute_match(void *const *, unsigned);
+void execute_product_float16(void *const *, unsigned);
+void execute_product_bfloat16(void *const *, unsigned);
+void execute_load_matrices(void *const *, unsigned);
+void execute_load_transposed(void *const *, unsigned);
 
 template <class T> inline T shuffle(unsigned mask, T value, int source, const char *file, int line)
 {

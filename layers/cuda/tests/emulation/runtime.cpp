@@ -118,6 +118,11 @@ extern "C" void t2t_emulation_schedule(uint64_t seed, int policy)
     config.policy = static_cast<Policy>(policy);
 }
 
+extern "C" void t2t_emulation_capability(int ten_times)
+{
+    config.capability = ten_times;
+}
+
 /* ---- the CUDA runtime ---- */
 
 extern "C" {
@@ -135,6 +140,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int)
 {
     memset(properties, 0, sizeof *properties);
     strcpy(properties->name, "emulation");
+    properties->major = config.capability / 10;
+    properties->minor = config.capability % 10;
     properties->sharedMemPerBlockOptin = config.shared_most;
     return cudaSuccess;
 }

@@ -53,6 +53,7 @@ std::map<const char *, size_t> pinned;
 t2t_emulation_counts counts;
 /* past the sanitizers' interceptors: these copies are a device's */
 void *(*volatile plain_copy)(void *, const void *, size_t) = memcpy;
+void *(*volatile plain_set)(void *, int, size_t) = memset;
 
 Stream *of(cudaStream_t stream)
 {
@@ -228,6 +229,14 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
         counts.copies++;
         emulation::queue(stream, copy_beside);
     }
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t stream)
+{
+    emulation::queue(stream, [=] {
+        if (bytes) plain_set(memory, value, bytes);
+    });
     return cudaSuccess;
 }
 
