@@ -106,7 +106,7 @@ static void steps_are_the_attention(void **state)
     {
         if (strcmp(text_at(row, "part"), "step") == 0 && strcmp(text_at(row, "name"), "blocks") == 0)
             assert_true(json_number_value(at(at(row, "ms"), "median")) > 0); /* others may be below a clock's tick */
-        assert_true(strcmp(text_at(row, "part"), "end_to_end") != 0); /* random pixels are not decoded */
+        assert_true(strcmp(text_at(row, "part"), "end_to_end") != 0);        /* random pixels are not decoded */
     }
     json_decref(report);
 }
