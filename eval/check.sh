@@ -70,7 +70,7 @@ say "clang, memory sanitizer, the CUDA kernels in emulation"
 if ctest --test-dir build-check/gcc -N -R '^cuda_operations$' | grep -q 'Total Tests: 1'; then
     only=test_cuda_operations build memory -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
         -DCMAKE_BUILD_TYPE=RelWithDebInfo -DT2T_SANITIZE=memory
-    run memory -R '^cuda_(operations|faults)$'
+    run memory -R '^cuda_(operations|faults)'
 else
     echo "the CUDA kernels are not checked: no headers of CUDA, or no cuBLASLt"
 fi

@@ -112,8 +112,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t used, cublasLtMat
     cublasLtMatrixLayout_t d_layout, cublasLtMatmulPreference_t preference, int wanted,
     cublasLtMatmulHeuristicResult_t results[], int *found)
 {
-    Product product;
-    Layout as, bs, cs, ds;
+    Product product = {}; /* filled by the library, which no sanitizer has seen */
+    Layout as = {}, bs = {}, cs = {}, ds = {};
     uint64_t most = 0;
     size_t bytes;
     *found = 0;
@@ -138,7 +138,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t used, cublasLtMatmulDesc_t descri
     cublasLtMatrixLayout_t c_layout, void *d, cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t *algorithm,
     void *workspace, size_t workspace_bytes, cudaStream_t stream)
 {
-    Product product = {}; /* filled by the library, which no sanitizer has seen */
+    Product product = {};
     Layout as = {}, bs = {}, cs = {}, ds = {};
     if (used != reinterpret_cast<cublasLtHandle_t>(&handle) || !algorithm) return CUBLAS_STATUS_NOT_INITIALIZED;
     if (!read_product(described, &product) || !read_layout(a_layout, &as) || !read_layout(b_layout, &bs) ||

@@ -7,7 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <map>
+#include <utility>
 #include <vector>
 
 #include "layers/cuda/cudnn_graph.h"
@@ -23,17 +23,36 @@ constexpr int64_t WORKSPACE = 1000; /* that a plan asks for, and scribbles on */
 char handle_of_all;
 cudaStream_t stream_of_all; /* that the handle runs on */
 
+/* Attributes by their names. */
+struct Values {
+    std::vector<std::pair<int, std::vector<unsigned char>>> all;
+
+    const std::vector<unsigned char> *find(int name) const
+    {
+        for (const auto &value : all)
+            if (value.first == name) return &value.second;
+        return nullptr;
+    }
+    std::vector<unsigned char> &operator[](int name)
+    {
+        for (auto &value : all)
+            if (value.first == name) return value.second;
+        all.push_back({name, {}});
+        return all.back().second;
+    }
+};
+
 struct Descriptor {
     cudnnBackendDescriptorType_t type;
     bool final;
-    std::map<int, std::vector<unsigned char>> values;
+    Values values;
 
     template <class T> T get(int name, size_t at = 0) const
     {
         T value = {};
-        const auto found = values.find(name);
-        if (found != values.end() && found->second.size() >= (at + 1) * sizeof value)
-            memcpy(&value, found->second.data() + at * sizeof value, sizeof value);
+        const std::vector<unsigned char> *found = values.find(name);
+        if (found && found->size() >= (at + 1) * sizeof value)
+            memcpy(&value, found->data() + at * sizeof value, sizeof value);
         return value;
     }
     const Descriptor *refers(int name) const { return get<const Descriptor *>(name); }
@@ -131,7 +150,7 @@ bool is_complete(const Descriptor &descriptor)
     case CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR: return descriptor.refers(CUDNN_ATTR_OPERATIONGRAPH_OPS);
     case CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR:
         return operation_of(descriptor.refers(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH)) &&
-               descriptor.values.count(CUDNN_ATTR_ENGINEHEUR_MODE);
+               descriptor.values.find(CUDNN_ATTR_ENGINEHEUR_MODE);
     case CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR:
         return descriptor.get<void *>(CUDNN_ATTR_EXECUTION_PLAN_HANDLE) == &handle_of_all &&
                descriptor.refers(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG) &&
