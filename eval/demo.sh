@@ -7,7 +7,7 @@
 # answer with the mean of v, so its loss is what attention is worth there.
 set -eu
 cd "$(dirname "$0")/.."
-count=${1:-1000}
+count=${1-1000}
 case $count in
 '' | *[!0-9]* | 0*)
     echo "eval/demo.sh: \"$count\" is no number of pictures; usage: sh eval/demo.sh [PICTURES]" >&2
