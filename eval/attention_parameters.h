@@ -29,14 +29,16 @@ bool t2t_parameter_parse(const struct attention_parameter *parameter, const char
 /* Whether both mean the same: the method and all of its options. */
 bool t2t_same_config(const struct attention_config *one, const struct attention_config *other);
 
-/* {"samples": 98, "sampling": "systematic", ...}: what the configuration's method looks at. */
 /* Relative errors below this are no targets. */
 #define LEAST_ERROR 1e-7
 
+/* {"samples": 98, "sampling": "systematic", ...}: what the configuration's method looks at. */
 json_t *t2t_config_as_json(const struct attention_config *config);
+
 /* Adds "taken" to an object: what a target error took of buckets and samples, in the mean, and the share of heads in
  * which it was not met with the samples that were allowed; nothing where there was no target. */
 void t2t_set_taken(json_t *object, const struct attention_taken *taken);
+
 /* The same in words: "41.3 samples, buckets of 16.0 (not met in 2 of 8)". */
 enum { TAKEN_BYTES = 160 };
 void t2t_taken_text(const struct attention_taken *taken, char text[TAKEN_BYTES]);

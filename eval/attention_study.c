@@ -10,6 +10,7 @@
 #include "eval/matrix_norms.h"
 #include "eval/progress.h"
 #include "layers/base/arena.h"
+#include "layers/base/clock.h"
 #include "layers/layers.h"
 
 /* ---- cases ---- */
@@ -170,9 +171,9 @@ static void attend(struct bench *bench, struct study_case *at, uint64_t seed, si
     const struct attention_shape *shape = &input->shape;
     const size_t width = shape->heads * shape->head_dim, value_width = shape->heads * shape->value_dim;
     t2t_interrupt_allow(report_interrupted, bench);
-    const double begin = t2t_seconds();
+    const double begin = t2t_now();
     attention_draw(shape, &at->config, seed, input->layer, input->image_index + unit, 1, &bench->draws);
-    const double drawn = t2t_seconds();
+    const double drawn = t2t_now();
     const struct attention_call call = {
         .shape = *shape,
         .config = at->config,
@@ -194,7 +195,7 @@ static void attend(struct bench *bench, struct study_case *at, uint64_t seed, si
         .taken = at->config.target_error > 0 ? &at->taken : NULL,
     };
     t2t_cpu_ops.attention(bench->device, &call);
-    const double end = t2t_seconds();
+    const double end = t2t_now();
     t2t_interrupt_hold();
     *draw_seconds += drawn - begin;
     *seconds += end - begin;

@@ -11,6 +11,7 @@
 #include "eval/interrupt.h"
 #include "eval/metrics.h"
 #include "eval/progress.h"
+#include "layers/base/clock.h"
 
 enum { TOP = 5 };
 
@@ -253,13 +254,13 @@ static enum t2t_status run_batches(struct loop *loop)
         if (status || !batch->count) continue;
         if (!warm) {
             status = warm_up(loop, batch);
-            evaluation->begin = t2t_seconds();
+            evaluation->begin = t2t_now();
         } else {
             evaluation->wait_seconds += batch->wait_seconds;
         }
         warm = true;
         if (!status && !t2t_interrupted()) status = answer_batch(loop, batch);
-        evaluation->wall_seconds = t2t_seconds() - evaluation->begin;
+        evaluation->wall_seconds = t2t_now() - evaluation->begin;
         show_progress(evaluation);
     }
     evaluation->signal = t2t_interrupted();

@@ -6,6 +6,7 @@
 
 #include "eval/progress.h"
 #include "eval/weights_lookup.h"
+#include "layers/base/clock.h"
 #include "layers/base/cpu_features.h"
 #include "layers/devices.h"
 
@@ -15,7 +16,7 @@ enum t2t_status t2t_open_model(const struct model_options *options, struct t2t_m
 {
     enum t2t_status status = t2t_weights_find(path, options->weights);
     if (status) return status;
-    const double begin = t2t_seconds();
+    const double begin = t2t_now();
     status = t2t_model_load(model, options->model, *path);
     if (status) {
         free(*path);
@@ -23,7 +24,7 @@ enum t2t_status t2t_open_model(const struct model_options *options, struct t2t_m
         return status;
     }
     t2t_detail("%s: %s, %.1f million parameters, loaded in %.2f s", *path, t2t_model_config(*model)->name,
-        1e-6 * (double)t2t_model_parameters(*model), t2t_seconds() - begin);
+        1e-6 * (double)t2t_model_parameters(*model), t2t_now() - begin);
     return T2T_OK;
 }
 

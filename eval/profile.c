@@ -9,6 +9,7 @@
 #include "eval/interrupt.h"
 #include "eval/picture_source.h"
 #include "eval/progress.h"
+#include "layers/base/clock.h"
 #include "layers/base/random.h"
 
 enum { MOST_ROUNDS = 100000, FIRST_ROUNDS = 64 };
@@ -156,10 +157,10 @@ static enum t2t_status decode(struct bench *bench, double *seconds)
     const struct t2t_loader_options options = {
         .preprocess = *profile->preprocess, .batch = profile->batch, .workers = profile->options.threads};
     t2t_source_close(&bench->source);
-    const double begin = t2t_seconds();
+    const double begin = t2t_now();
     enum t2t_status status = t2t_source_open_files(&bench->source, profile->pictures, &options);
     if (!status) status = t2t_source_next(&bench->source, &bench->batch);
-    *seconds = t2t_seconds() - begin;
+    *seconds = t2t_now() - begin;
     if (!status && bench->batch->failed_count)
         status = t2t_fail(bench->batch->failed[0].status, "%s", bench->batch->failed[0].reason);
     return status;
@@ -181,10 +182,10 @@ static enum t2t_status forward(struct bench *bench, size_t run, bool clocks, dou
     t2t_session_use(bench->session, run);
     t2t_session_clock_steps(bench->session, clocks);
     t2t_interrupt_allow(report_interrupted, bench);
-    const double begin = t2t_seconds();
+    const double begin = t2t_now();
     const enum t2t_status status =
         t2t_forward(bench->session, pixels, bench->image_index, profile->batch, bench->logits);
-    *seconds = t2t_seconds() - begin;
+    *seconds = t2t_now() - begin;
     t2t_interrupt_hold();
     if (!status) return T2T_OK;
     return t2t_fail(status, "attention %s: %s", profile->runs->run[run].name, t2t_last_error());
@@ -291,11 +292,11 @@ static enum t2t_status run_rounds(struct bench *bench)
 {
     struct profile *profile = bench->profile;
     enum t2t_status status = warm_up(bench);
-    const double begin = t2t_seconds();
+    const double begin = t2t_now();
     while (!status && !t2t_interrupted() && profile->rounds < MOST_ROUNDS &&
-           (profile->rounds < profile->options.min_rounds || t2t_seconds() - begin < profile->options.min_seconds)) {
+           (profile->rounds < profile->options.min_rounds || t2t_now() - begin < profile->options.min_seconds)) {
         status = run_round(bench);
-        show_progress(profile, t2t_seconds() - begin);
+        show_progress(profile, t2t_now() - begin);
     }
     profile->signal = t2t_interrupted();
     if (profile->rounds) t2t_profile_summarise(profile);

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "layers/base/clock.h"
 #include "layers/base/control_characters.h"
 
 enum { BAR_CELLS = 20, LINE_BYTES = 512, WIDEST = 400 };
@@ -26,13 +26,6 @@ static struct {
     double begin, shown;
     char state[128];
 } console = {.program = "t2tvit", .verbosity = 1, .style = PROGRESS_NONE};
-
-double t2t_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 static bool is_set(const char *variable)
 {
@@ -188,7 +181,7 @@ void t2t_progress_begin(const char *what, size_t total)
     console.total = total;
     console.done = 0;
     console.state[0] = '\0';
-    console.begin = t2t_seconds();
+    console.begin = t2t_now();
     console.running = true;
     if (console.style != PROGRESS_NONE) show(console.begin);
 }
@@ -196,7 +189,7 @@ void t2t_progress_begin(const char *what, size_t total)
 /* Whether an update would show anything now. */
 static bool is_due(size_t done)
 {
-    const double waited = t2t_seconds() - console.shown;
+    const double waited = t2t_now() - console.shown;
     if (!console.running || console.style == PROGRESS_NONE) return false;
     if (console.style == PROGRESS_BAR) return waited >= redraw_seconds;
     return waited >= line_seconds && (double)(done - console.shown_done) >= line_share * (double)console.total;
@@ -206,7 +199,7 @@ void t2t_progress_update(size_t done, const char *state)
 {
     console.done = done;
     snprintf(console.state, sizeof console.state, "%s", state);
-    if (is_due(done)) show(t2t_seconds());
+    if (is_due(done)) show(t2t_now());
 }
 
 void t2t_progress_end(void)
@@ -214,7 +207,7 @@ void t2t_progress_end(void)
     if (!console.running) return;
     console.running = false;
     if (console.style == PROGRESS_NONE) return;
-    if (console.style == PROGRESS_BAR || console.done != console.shown_done) show(t2t_seconds());
+    if (console.style == PROGRESS_BAR || console.done != console.shown_done) show(t2t_now());
     if (console.style == PROGRESS_BAR) fputc('\n', stderr);
     console.drawn = false;
 }

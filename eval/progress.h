@@ -28,7 +28,4 @@ void t2t_progress_begin(const char *what, size_t total);
 void t2t_progress_update(size_t done, const char *state);
 void t2t_progress_end(void);
 
-/* Seconds on a clock that only goes forward. */
-double t2t_seconds(void);
-
 #endif

@@ -9,7 +9,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "layers/base/clock.h"
 
 struct slot {
     float *pixels;
@@ -39,13 +40,6 @@ struct t2t_loader {
     size_t allowed_batch; /* workers may work on batches below this */
     bool stop;
 };
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 static size_t crop_bytes(const struct t2t_loader *loader)
 {
@@ -207,7 +201,7 @@ const struct t2t_batch *t2t_loader_next(struct t2t_loader *loader)
     const size_t size = next_size(loader);
     if (!size) return NULL;
     struct slot *slot = &loader->slot[loader->next_batch % loader->slots];
-    const double begin = now();
+    const double begin = t2t_now();
     pthread_mutex_lock(&loader->lock);
     /* The caller gives the batch before back by asking for this one: its slot may be filled again. */
     if (loader->next_batch > 0) {
@@ -221,7 +215,7 @@ const struct t2t_batch *t2t_loader_next(struct t2t_loader *loader)
     pthread_mutex_unlock(&loader->lock);
     loader->next_batch++;
     finish_batch(loader, slot, size);
-    slot->batch.wait_seconds = now() - begin;
+    slot->batch.wait_seconds = t2t_now() - begin;
     return &slot->batch;
 }
 

@@ -8,18 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "layers/base/clock.h"
 #include "loaders/picture.h"
 #include "loaders/resample.h"
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 /* ---- files ---- */
 
@@ -154,11 +147,11 @@ static enum t2t_status crop_picture(const struct picture *picture, const struct 
 enum t2t_status t2t_picture_crop_memory(const char *name, const void *bytes, size_t size,
     const struct t2t_preprocess *options, uint8_t *crop, struct t2t_picture_report *report)
 {
-    const double begin = now();
+    const double begin = t2t_now();
     struct picture picture;
     enum t2t_status status = t2t_picture_decode(name, bytes, size, &picture);
     if (status) return status;
-    const double decoded = now();
+    const double decoded = t2t_now();
     *report = (struct t2t_picture_report){
         .width = picture.width, .height = picture.height, .decode_seconds = decoded - begin, .warned = picture.warned};
     snprintf(report->warning, sizeof report->warning, "%s", picture.warning);
@@ -166,7 +159,7 @@ enum t2t_status t2t_picture_crop_memory(const char *name, const void *bytes, siz
         status = t2t_fail(T2T_BAD_DATA, "%s: refused since the decoder warned: %s", name, picture.warning);
     else
         status = crop_picture(&picture, options, crop);
-    report->resize_seconds = now() - decoded;
+    report->resize_seconds = t2t_now() - decoded;
     free(picture.rgb);
     return status;
 }
@@ -174,12 +167,12 @@ enum t2t_status t2t_picture_crop_memory(const char *name, const void *bytes, siz
 enum t2t_status t2t_picture_crop(
     const char *path, const struct t2t_preprocess *options, uint8_t *crop, struct t2t_picture_report *report)
 {
-    const double begin = now();
+    const double begin = t2t_now();
     uint8_t *bytes = NULL;
     size_t size = 0;
     enum t2t_status status = read_file(path, &bytes, &size);
     if (status) return status;
-    const double read_seconds = now() - begin;
+    const double read_seconds = t2t_now() - begin;
     status = t2t_picture_crop_memory(path, bytes, size, options, crop, report);
     if (!status) report->decode_seconds += read_seconds;
     free(bytes);

@@ -1,16 +1,9 @@
 /* What a forward costs: clocks around the layers, and multiply-accumulates by formula. */
 #include <assert.h>
 #include <string.h>
-#include <time.h>
 
+#include "layers/base/clock.h"
 #include "vit/session.h"
-
-double t2t_session_now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 /* ---- multiply-accumulates ---- */
 
@@ -51,7 +44,7 @@ size_t t2t_lane_tick(const struct t2t_session *session, struct lane *lane)
     if (session->ops->tick)
         session->ops->tick(lane->device, number);
     else
-        lane->moments[number] = t2t_session_now();
+        lane->moments[number] = t2t_now();
     return number;
 }
 

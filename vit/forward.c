@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "layers/base/clock.h"
 #include "layers/base/finite.h"
 #include "vit/session.h"
 
@@ -126,10 +127,10 @@ static void draw(const struct run *run, size_t layer, size_t first_image, size_t
 {
     const struct t2t_plan *plan = run->session->plan;
     const struct attention_shape shape = t2t_layer_shape(run->session->model, layer);
-    const double begin = t2t_session_now();
+    const double begin = t2t_now();
     attention_draw(&shape, &plan->layer[layer], plan->seed, (uint32_t)layer, run->image_index + first_image, images,
         &run->lane->draws[layer]);
-    run->lane->cost[layer].draw_seconds += t2t_session_now() - begin;
+    run->lane->cost[layer].draw_seconds += t2t_now() - begin;
 }
 
 /* softmax(scale q k^T) v, or what the plan has in its place. */
@@ -414,10 +415,10 @@ enum t2t_status t2t_forward(
         .observer = session->observer,
         .observer_context = session->observer_context,
     };
-    const double begin = t2t_session_now();
+    const double begin = t2t_now();
     const enum t2t_status status = forward(&run, logits);
     if (status) return status;
-    session->costs.seconds += t2t_session_now() - begin;
+    session->costs.seconds += t2t_now() - begin;
     session->costs.images += batch;
     const size_t count = batch * run.config->num_classes;
     if (t2t_first_not_finite(logits, count) < count) return explain_not_finite(run, logits);

@@ -1,4 +1,5 @@
-/* A session's insides: packed weights, planned memory, clocks. Shared by session.c, which makes them, and forward.c. */
+/* A session's insides: packed weights, planned memory, clocks. Made by session.c and
+ * session_memory.c, used by forward.c and costs.c. */
 #ifndef T2T_VIT_SESSION_H
 #define T2T_VIT_SESSION_H
 
@@ -36,10 +37,10 @@ struct lane {
     /* Of its working memory: the session's, or its own where lanes live at the same time. */
     struct t2t_arena *arena, own_arena;
     struct layer_memory token_layer[T2T_TOKEN_LAYERS], block;
-    struct attention_draw_memory
-        draws[T2T_MAX_LAYERS]; /* blocks share theirs where each is done before the next draws */
-    struct matrix last_split;  /* [tokens, 9 token_dim] */
-    struct matrix projected;   /* [tokens, embed_dim] */
+    /* Blocks share theirs where each is done before the next draws. */
+    struct attention_draw_memory draws[T2T_MAX_LAYERS];
+    struct matrix last_split; /* [tokens, 9 token_dim] */
+    struct matrix projected;  /* [tokens, embed_dim] */
     struct span *spans;
     double *moments; /* of the CPU */
     size_t span_count, tick_count;
@@ -80,14 +81,18 @@ struct t2t_session {
     size_t span_most; /* of a lane in one forward */
 };
 
-/* costs.c: seconds of a clock that only runs forward; a moment of a lane, passed once everything before it is done;
+/* costs.c: a moment of a lane, passed once everything before it is done;
  * adding the time since one to a cost; at the end of a forward, adding up what every lane took. */
-double t2t_session_now(void);
 size_t t2t_lane_tick(const struct t2t_session *session, struct lane *lane);
 void t2t_lane_charge(const struct t2t_session *session, struct lane *lane, double *seconds, size_t from);
 /* The clocks of the forward before once more, for one that a device repeats by itself. */
 void t2t_lane_charge_again(struct lane *lane);
 void t2t_session_settle(struct t2t_session *session);
+
+/* session_memory.c: plans and reserves the memory of all lanes. */
+enum t2t_status t2t_session_reserve_memory(struct t2t_session *session);
+
+size_t t2t_session_layers(const struct t2t_session *session);
 
 /* Draws of one (image, head) of a layer under a plan. */
 struct attention_draw_counts t2t_layer_draws(

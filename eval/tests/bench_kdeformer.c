@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "layers/base/clock.h"
 #include "layers/cpu/cpu_attention.h"
 #include "layers/tests/bench_support.h"
 #include "loaders/batch_loader.h"
@@ -98,13 +98,6 @@ static double spectral_norm(const float *a, size_t rows, size_t columns, size_t 
 
 /* ---- one layer of one picture ---- */
 
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 /* Runs a configuration into `out` and returns its seconds. */
 static double run(const struct bench *bench, struct attention_call call, const struct attention_config *config,
     uint64_t seed, float *out)
@@ -126,9 +119,9 @@ static double run(const struct bench *bench, struct attention_call call, const s
     call.out_stride = call.shape.heads * call.shape.value_dim;
     call.scratch = allocate(t2t_cpu_attention_scratch(bench->kernels, 1, &call.shape, config, 1));
     t2t_cpu_attention(bench->kernels, 1, &call); /* brings data into the cache, and scratch into memory */
-    const double begin = now();
+    const double begin = t2t_now();
     t2t_cpu_attention(bench->kernels, 1, &call);
-    const double seconds = now() - begin;
+    const double seconds = t2t_now() - begin;
     free(call.scratch);
     free(draws.projection);
     free(draws.sample_uniform);
@@ -271,7 +264,7 @@ int main(int argc, char **argv)
         pictures.count, bench.seeds);
     for (int i = 5; !status && (i < argc || (argc <= 5 && i < 7)); i++) {
         bench.layer = i < argc ? strtoul(argv[i], NULL, 10) : (size_t)i - 5;
-        if (bench.layer >= t2t_model_config(model)->depth + 2)
+        if (bench.layer >= T2T_TOKEN_LAYERS + t2t_model_config(model)->depth)
             status = t2t_fail(T2T_BAD_USAGE, "layer %zu: the model has none of this number", bench.layer);
         else
             status = bench_layer(&bench, &pictures);

@@ -6,6 +6,8 @@
 #include <omp.h>
 #include <string.h>
 
+#include "layers/base/clock.h"
+
 /* Each runs twice: with an arena that only measures, and with memory. */
 static void (*const implementations[ATTENTION_KINDS])(const struct cpu_attention *, struct t2t_arena *) = {
     [ATTENTION_EXACT] = t2t_exact_attention,
@@ -72,13 +74,13 @@ double t2t_squares(const float *x, size_t dim)
 
 double t2t_step_begin(const struct attention_call *call)
 {
-    return call->step_seconds ? omp_get_wtime() : 0;
+    return call->step_seconds ? t2t_now() : 0;
 }
 
 double t2t_step_end(const struct attention_call *call, enum attention_step step, double begin)
 {
     if (!call->step_seconds) return 0;
-    const double now = omp_get_wtime();
+    const double now = t2t_now();
 #pragma omp atomic
     call->step_seconds[step] += now - begin;
     return now;

@@ -68,8 +68,7 @@ size_t t2t_kde_systematic(
     uint64_t total = 0, sum = 0;
     for (size_t j = 0; j < keys; j++) total += weight[j];
     const size_t drawn = mark_certain_keys(weight, keys, samples, &total);
-    /* Point i lies at (i total + offset) / drawn of the weights' running sum: points are `total` apart in units of 1 /
-     * drawn. */
+    /* Point i lies at (i total + offset) / drawn of the weights' running sum, here in units of 1 / drawn. */
     uint64_t point = drawn ? share_of(total, uniform) : 0;
     size_t taken = 0;
     for (size_t i = 0; i < keys && taken < samples; i++) {

@@ -209,8 +209,9 @@ enum t2t_status t2t_linear_supports(struct linear_engine *engine, enum number_fo
 /* ---- opening a product ---- */
 
 static enum t2t_status tile_memory_open(
-    struct linear_engine *engine, struct tile *tile, queried_desc in, queried_desc out, queried_desc scratchpad)
+    const struct linear *linear, struct tile *tile, queried_desc in, queried_desc out, queried_desc scratchpad)
 {
+    struct linear_engine *engine = linear->engine;
     tile->memory = calloc(engine->threads, sizeof *tile->memory);
     if (!tile->memory) return t2t_fail_memory("a product's handles", engine->threads * sizeof *tile->memory);
     dnnl_status_t status = dnnl_success;
@@ -221,7 +222,8 @@ static enum t2t_status tile_memory_open(
         if (!status) status = create_memory(&memory->scratchpad, scratchpad, engine->engine, DNNL_MEMORY_NONE);
     }
     if (status) return check(status, "making memory handles");
-    return grow_buffers(engine, dnnl_memory_desc_get_size(scratchpad), dnnl_memory_desc_get_size(in));
+    const size_t rounded = linear->format == FORMAT_BFLOAT16 ? dnnl_memory_desc_get_size(in) : 0;
+    return grow_buffers(engine, dnnl_memory_desc_get_size(scratchpad), rounded);
 }
 
 /* Puts the weight [out, in] into the format that the product wants. */
@@ -293,8 +295,8 @@ static enum t2t_status tile_open(
         status = pack_weight(linear, weight, dnnl_primitive_desc_query_md(product, dnnl_query_weights_md, 0));
     if (!status && bias && !linear->bias) status = copy_bias(linear, bias, bias_desc);
     if (!status)
-        status = tile_memory_open(
-            linear->engine, tile, in, out, dnnl_primitive_desc_query_md(product, dnnl_query_scratchpad_md, 0));
+        status =
+            tile_memory_open(linear, tile, in, out, dnnl_primitive_desc_query_md(product, dnnl_query_scratchpad_md, 0));
 
     if (product) dnnl_primitive_desc_destroy(product);
     if (operations) dnnl_post_ops_destroy(operations);

@@ -9,9 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "layers/attention.h"
+#include "layers/base/clock.h"
 #include "layers/base/random.h"
 #include "layers/cpu/cpu_attention.h"
 #include "layers/tests/bench_support.h"
@@ -24,13 +24,6 @@ struct bench_case {
     struct attention_config kdeformer;
     size_t batch, threads;
 };
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 /* ---- the peak: independent chains of multiply-adds, enough of them to hide their latency ---- */
 
@@ -47,12 +40,12 @@ enum { CHAINS = 12, LINKS = 100000 };
     VECTOR chain[CHAINS];                                                                                              \
     const VECTOR factor = SET(0.999F), term = SET(0.001F);                                                             \
     EACH_CHAIN(BEGIN_CHAIN)                                                                                            \
-    const double begin = now();                                                                                        \
+    const double begin = t2t_now();                                                                                    \
     for (size_t link = 0; link < LINKS; link++) {                                                                      \
         EACH_CHAIN(LINK_CHAIN)                                                                                         \
     }                                                                                                                  \
     EACH_CHAIN(END_CHAIN)                                                                                              \
-    return 2.0 * sizeof(VECTOR) / sizeof(float) * CHAINS * LINKS / (now() - begin);
+    return 2.0 * sizeof(VECTOR) / sizeof(float) * CHAINS * LINKS / (t2t_now() - begin);
 
 #define SET _mm256_set1_ps
 #define FMA _mm256_fmadd_ps
@@ -79,9 +72,9 @@ static double peak_of(const struct attention_kernels *kernels)
 
 static double seconds_of(const struct attention_kernels *kernels, size_t threads, const struct attention_call *call)
 {
-    const double begin = now();
+    const double begin = t2t_now();
     t2t_cpu_attention(kernels, threads, call);
-    return now() - begin;
+    return t2t_now() - begin;
 }
 
 static void run_case(const struct attention_kernels *kernels, const struct bench_case *bench, size_t rounds)

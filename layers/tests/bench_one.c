@@ -10,21 +10,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "layers/attention.h"
+#include "layers/base/clock.h"
 #include "layers/base/random.h"
 #include "layers/cpu/cpu_attention.h"
 #include "layers/tests/bench_support.h"
 
 enum { WIDTH = 64, STRIDE = 3 * WIDTH };
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return 1e3 * (double)time.tv_sec + 1e-6 * (double)time.tv_nsec;
-}
 
 /* The options that T2T-ViT's layers have: vit/model.c sets the same. */
 static struct attention_config config_of(const char *method, size_t tokens)
@@ -99,9 +92,9 @@ int main(int argc, char **argv)
     fflush(stdout);
     for (char line[64]; fgets(line, sizeof line, stdin);) {
         t2t_cpu_attention(kernels, threads, &call);
-        const double begin = now();
+        const double begin = 1e3 * t2t_now();
         t2t_cpu_attention(kernels, threads, &call);
-        printf("%.5f\n", now() - begin);
+        printf("%.5f\n", 1e3 * t2t_now() - begin);
         fflush(stdout);
     }
     free(qkv), free(out), free(call.scratch), free(projection), free(uniform), free(pilot_uniform), free(image);

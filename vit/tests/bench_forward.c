@@ -9,17 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "layers/base/clock.h"
 #include "layers/base/random.h"
 #include "vit/t2t_vit.h"
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return 1e3 * (double)time.tv_sec + 1e-6 * (double)time.tv_nsec;
-}
 
 static int fail(void)
 {
@@ -45,9 +38,9 @@ static int serve(struct t2t_session *session, const float *images, const uint64_
     printf("ready %s\n", t2t_session_describe(session));
     fflush(stdout);
     while (fgets(line, sizeof line, stdin)) {
-        const double begin = now();
+        const double begin = 1e3 * t2t_now();
         if (t2t_forward(session, images, index, batch, logits)) return fail();
-        printf("%.4f\n", now() - begin);
+        printf("%.4f\n", 1e3 * t2t_now() - begin);
         fflush(stdout);
         FILE *out = file ? fopen(file, "wb") : NULL;
         if (out && (fwrite(logits, sizeof *logits, count, out) != count || fclose(out) != 0)) return EXIT_FAILURE;

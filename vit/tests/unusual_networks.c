@@ -52,7 +52,7 @@ static struct t2t_plan plan_of(const struct t2t_model *model, size_t first, size
 {
     struct t2t_plan plan;
     t2t_plan_exact(model, &plan);
-    for (size_t layer = first; layer < t2t_model_config(model)->depth + 2; layer++) {
+    for (size_t layer = first; layer < T2T_TOKEN_LAYERS + t2t_model_config(model)->depth; layer++) {
         struct attention_config config = t2t_attention_defaults(model, ATTENTION_KDEFORMER, layer);
         if (bucket) config.bucket = bucket;
         if (t2t_plan_set(model, &plan, layer, config)) fail_msg("%s", t2t_last_error());

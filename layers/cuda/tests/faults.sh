@@ -39,10 +39,14 @@ one() {
         [ "$file" = "$compiled" ] && source=$folder/layers/cuda/$file || source=$cuda/$compiled
         if ! { compile "$folder" "$source" "$@" && relink "$folder" "$link"; } >"$folder.log" 2>&1; then
             { echo "does not compile: $name"; head -5 "$folder.log"; } >"$folder.bad"
-        elif (cd "$here" && set -f && timeout 120 "$folder/test" $test) >"$folder.log" 2>&1; then
-            echo "NOT CAUGHT: $name" >"$folder.bad"
-        elif [ "$sanitizer" ] && ! grep -q 'Sanitizer' "$folder.log"; then
-            echo "caught, but not by the sanitizer: $name" >"$folder.bad"
+        else
+            (cd "$here" && set -f && timeout 120 "$folder/test" $test) >"$folder.log" 2>&1
+            case $? in
+            0) echo "NOT CAUGHT: $name" >"$folder.bad" ;;
+            124) echo "does not end within two minutes: $name" >"$folder.bad" ;;
+            *) [ -z "$sanitizer" ] || grep -q 'Sanitizer' "$folder.log" ||
+                echo "caught, but not by the sanitizer: $name" >"$folder.bad" ;;
+            esac
         fi
     fi
     rm -rf "$folder"

@@ -20,20 +20,22 @@ enum { EMULATED = 0 }; /* nothing is counted */
 #else
 enum { EMULATED = 1 };
 #endif
-enum { BATCH = 3, CLASSES = 7, SIZE = 32, PIXELS = 3 * SIZE * SIZE, PLANS = 3, STEPS = 8, ROUNDS = 3 };
-
-static const struct t2t_config small = {.name = "custom",
-    .tokens_type = T2T_TOKENS_TRANSFORMER,
-    .image_size = SIZE,
-    .num_classes = CLASSES,
-    .embed_dim = 36,
-    .depth = 2,
-    .num_heads = 3,
-    .mlp_ratio = 2,
-    .token_dim = 16};
+enum { BATCH = 3, CLASSES = SYNTHETIC_CLASSES, SIZE = 32, PIXELS = 3 * SIZE * SIZE, PLANS = 3, STEPS = 8, ROUNDS = 3 };
 
 static struct t2t_model *model;
 static struct t2t_plan plans[PLANS];
+
+/* Smaller still: every forward is emulated many times. */
+static struct t2t_model *load(enum t2t_tokens_type type)
+{
+    struct t2t_config config = synthetic_small;
+    struct t2t_model *loaded;
+    config.tokens_type = type;
+    config.image_size = SIZE;
+    config.token_dim = 16;
+    if (synthetic_model_load(&loaded, &config, 1)) fail_msg("%s", t2t_last_error());
+    return loaded;
+}
 
 /* A forward: its plan and pictures, and what is said before it of the pictures after it. */
 enum promise { NOTHING, KEPT, SHORT, BROKEN };
@@ -199,15 +201,12 @@ static void graphs_are_launched_whole(void **state)
 static void graphs_of_token_performer(void **state)
 {
     (void)state;
-    struct t2t_config config = small;
-    struct t2t_model *performer;
+    struct t2t_model *performer = load(T2T_TOKENS_PERFORMER);
     struct t2t_plan plan;
     float pictures[BATCH * PIXELS], logits[2][BATCH * CLASSES];
     const struct attention_config random = {.kind = ATTENTION_PERFORMER, .features = 20};
-    config.tokens_type = T2T_TOKENS_PERFORMER;
-    if (synthetic_model_load(&performer, &config, 1)) fail_msg("%s", t2t_last_error());
     t2t_plan_exact(performer, &plan);
-    for (size_t layer = 2; layer < 2 + config.depth; layer++)
+    for (size_t layer = T2T_TOKEN_LAYERS; layer < T2T_TOKEN_LAYERS + synthetic_small.depth; layer++)
         assert_int_equal(t2t_plan_set(performer, &plan, layer, random), T2T_OK);
     struct t2t_session *session[2];
     for (size_t graph = 0; graph < 2; graph++) {
@@ -294,12 +293,12 @@ static int open_model(void **state)
             {.kind = ATTENTION_KDEFORMER, .projections = 3, .bucket = 2, .samples = 1}},
         {{.kind = ATTENTION_REFORMER, .bucket = 9, .rounds = 2},
             {.kind = ATTENTION_REFORMER, .bucket = 2, .rounds = 2}}};
-    if (synthetic_model_load(&model, &small, 1)) return 1;
+    model = load(T2T_TOKENS_TRANSFORMER);
     for (size_t p = 0; p < PLANS; p++) {
         t2t_plan_exact(model, &plans[p]);
         plans[p].seed = p;
-        for (size_t layer = 0; layer < 2 + small.depth; layer++)
-            if (t2t_plan_set(model, &plans[p], layer, configs[p][layer >= 2])) return 1;
+        for (size_t layer = 0; layer < T2T_TOKEN_LAYERS + synthetic_small.depth; layer++)
+            if (t2t_plan_set(model, &plans[p], layer, configs[p][layer >= T2T_TOKEN_LAYERS])) return 1;
     }
     run_alone();
     return 0;

@@ -16,24 +16,14 @@
 #include "layers/cuda/cuda_ops.h"
 #include "vit/tests/synthetic.h"
 
-enum { BATCH = 3, CLASSES = 7, SIZE = 64, PIXELS = 3 * SIZE * SIZE };
-
-static const struct t2t_config small = {.name = "custom",
-    .tokens_type = T2T_TOKENS_TRANSFORMER,
-    .image_size = SIZE,
-    .num_classes = CLASSES,
-    .embed_dim = 36,
-    .depth = 2,
-    .num_heads = 3,
-    .mlp_ratio = 2,
-    .token_dim = 64};
+enum { BATCH = 3, CLASSES = SYNTHETIC_CLASSES, SIZE = SYNTHETIC_SIZE, PIXELS = 3 * SIZE * SIZE };
 
 static const uint64_t place[BATCH] = {4, 17, UINT64_C(1) << 40};
 static float pictures[BATCH][PIXELS];
 
 static struct t2t_model *model_of(enum t2t_tokens_type type)
 {
-    struct t2t_config config = small;
+    struct t2t_config config = synthetic_small;
     struct t2t_model *model;
     config.tokens_type = type;
     if (synthetic_model_load(&model, &config, 1)) fail_msg("%s", t2t_last_error());

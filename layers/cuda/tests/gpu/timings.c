@@ -46,7 +46,7 @@ static void make_plans(void)
 {
     static const enum attention_kind kinds[METHODS] = {ATTENTION_EXACT, ATTENTION_KDEFORMER, ATTENTION_KDEFORMER,
         ATTENTION_PERFORMER, ATTENTION_REFORMER, ATTENTION_SCATTERBRAIN, ATTENTION_MEAN};
-    const size_t layers = 2 + t2t_model_config(bench.model)->depth;
+    const size_t layers = T2T_TOKEN_LAYERS + t2t_model_config(bench.model)->depth;
     for (size_t i = 0; i < METHODS; i++) {
         t2t_plan_exact(bench.model, &bench.plans[i]);
         for (size_t layer = 0; layer < layers; layer++) {
