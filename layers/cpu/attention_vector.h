@@ -1,7 +1,9 @@
 /* The kernels for any vector width: included once by each instruction set's file, which defines before
  *   WIDTH, vec, LEVEL(name), LEVEL_NAME, supported(), vec_load, vec_store, vec_set, vec_fma, vec_add, vec_sub, vec_max,
  *   vec_mul, vec_exp2, vec_any_above(a, b) (is a > b in some lane?), vec_quarters (four sums, each over the lanes that are
- *   equal modulo 4), vec_keep (holds a value in a register: compilers otherwise fold loads into every use)
+ *   equal modulo 4), vec_eight (eight sums, each over the lanes that are equal modulo 8), vec_channels (the first WIDTH / 8
+ * numbers at an address, again and again), vec_fold (eight sums, each over WIDTH / 8 neighbouring lanes), vec_keep (holds a
+ * value in a register: compilers otherwise fold loads into every use)
  * and LEVEL_BFLOAT16, its kernels in bfloat16, where it has some. A tile is two vectors wide. Both products of attention
  * are one inner loop: broadcast one operand from where it lies, multiply with two vectors of lanes, six rows at a time,
  * which fills 16 registers.
@@ -21,6 +23,8 @@ enum { LANES = 2 * WIDTH, ROWS = 6, QUAD = 8 };
 INLINE void product_rows(const size_t halves, const size_t rows, const float *a, size_t row_step, size_t depth_step,
     size_t depth, const float *b, vec (*out)[2])
 {
+    const float *row[2 * ROWS / 3]; /* of each three rows the first: the others are one and two steps from it */
+    for (size_t r = 0; r < rows; r += 3) row[r / 3] = a + r * row_step;
     for (size_t t = 0; t < depth; t++) {
         vec column[2];
         for (size_t h = 0; h < halves; h++) {
@@ -28,9 +32,10 @@ INLINE void product_rows(const size_t halves, const size_t rows, const float *a,
             vec_keep(column[h]);
         }
         for (size_t r = 0; r < rows; r++) {
-            const vec factor = vec_set(a[r * row_step + t * depth_step]);
+            const vec factor = vec_set(row[r / 3][r % 3 * row_step]);
             for (size_t h = 0; h < halves; h++) out[r][h] = vec_fma(factor, column[h], out[r][h]);
         }
+        for (size_t r = 0; r < rows; r += 3) row[r / 3] += depth_step;
     }
 }
 
@@ -146,8 +151,8 @@ INLINE void take_block(const size_t halves, const struct query_tile *tile, const
 
 INLINE void attend_halves(const size_t halves, const struct query_tile *tile, const struct key_run *run)
 {
-    for (size_t first = 0; first < run->keys; first += T2T_KEY_BLOCK) {
-        const size_t count = run->keys - first < T2T_KEY_BLOCK ? run->keys - first : T2T_KEY_BLOCK;
+    for (size_t first = 0, count; first < run->keys; first += count) {
+        count = t2t_keys_together(run->keys - first);
         vec maximum[2], sum[2] = {vec_set(0), vec_set(0)};
         for (size_t h = 0; h < halves; h++) maximum[h] = vec_load(tile->maximum + h * WIDTH);
         score_block(halves, tile, run, first, count, tile->scores, maximum);
@@ -266,11 +271,11 @@ static void store_values(const struct query_tile *tile, float *const *rows, size
 {
     const size_t whole = tile->value_dim / QUAD * QUAD;
     for (size_t lane = 0; lane < count; lane += QUAD) {
-        const __m256 sums = _mm256_loadu_ps(tile->sum + lane);
+        const __m256 shares = _mm256_div_ps(_mm256_set1_ps(1), _mm256_loadu_ps(tile->sum + lane));
         for (size_t c = 0; c < whole; c += QUAD) {
             __m256 square[QUAD];
             for (size_t i = 0; i < QUAD; i++)
-                square[i] = _mm256_div_ps(_mm256_loadu_ps(tile->value + (c + i) * LANES + lane), sums);
+                square[i] = _mm256_mul_ps(_mm256_loadu_ps(tile->value + (c + i) * LANES + lane), shares);
             transpose8(square);
             for (size_t i = 0; i < QUAD && lane + i < count; i++) _mm256_storeu_ps(rows[lane + i] + c, square[i]);
         }
@@ -295,6 +300,7 @@ const struct attention_kernels LEVEL(t2t_kernels) = {
     .sign_hash = sign_hash,
     .gram_times = gram_times,
     .row_norms = row_norms,
+    .gather_rows = gather_rows,
     .row_distances = row_distances,
 #ifdef LEVEL_BFLOAT16
     .bfloat16 = &LEVEL_BFLOAT16,

@@ -3,6 +3,7 @@
 #define T2T_LAYERS_CPU_AVX512_VECTOR_H
 
 #include <immintrin.h>
+#include <string.h>
 
 #include "layers/cpu/kernels.h"
 
@@ -22,11 +23,24 @@ typedef __m512 vec;
 #define vec_quarters(v)                                                                                                \
     _mm_add_ps(_mm_add_ps(_mm512_castps512_ps128(v), _mm512_extractf32x4_ps(v, 1)),                                    \
         _mm_add_ps(_mm512_extractf32x4_ps(v, 2), _mm512_extractf32x4_ps(v, 3)))
+#define vec_eight(v)                                                                                                   \
+    _mm256_add_ps(_mm512_castps512_ps256(v), _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1)))
+#define vec_channels(x) _mm512_castpd_ps(_mm512_set1_pd(two_floats(x)))
+#define vec_fold(v)                                                                                                    \
+    vec_eight(_mm512_permutexvar_ps(_mm512_set_epi32(15, 13, 11, 9, 7, 5, 3, 1, 14, 12, 10, 8, 6, 4, 2, 0), v))
 #ifndef vec_keep /* tests/emulated has no such registers */
 #define vec_keep(v) __asm__("" : "+v"(v))
 #endif
 
 #include "layers/cpu/exp2_vector.h"
+
+/* Two floats as one double, which is broadcast from memory. */
+static inline double two_floats(const float *x)
+{
+    double both;
+    memcpy(&both, x, sizeof both);
+    return both;
+}
 
 /* 2^x for x <= 0: as with AVX2, but scaling by the whole part is one instruction. */
 static inline __m512 vec_exp2(__m512 x)

@@ -95,7 +95,7 @@ struct query_tile t2t_take_tile(
     tile.maximum = t2t_arena_take(arena, lanes, sizeof *tile.maximum);
     tile.sum = t2t_arena_take(arena, lanes, sizeof *tile.sum);
     tile.value = t2t_arena_take(arena, shape->value_dim * lanes, sizeof *tile.value);
-    tile.scores = t2t_arena_take(arena, T2T_KEY_BLOCK * lanes, sizeof *tile.scores);
+    tile.scores = t2t_arena_take(arena, T2T_MOST_KEYS * lanes, sizeof *tile.scores);
     return tile;
 }
 

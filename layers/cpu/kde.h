@@ -45,16 +45,14 @@ struct kde_unit {
     float *sample_v;           /* [groups, samples, value_dim] */
     float *sample_weight;      /* [groups, samples] log2 of 1 / its expected number of draws */
     size_t *taken;             /* [groups] how many samples there are */
-    /* In bfloat16, the same samples packed: */
-    bfloat16_pair *packed_k; /* [groups, samples, pairs of head_dim] */
-    bfloat16_pair *packed_v; /* [groups, pairs of samples, value_dim] */
 };
 
 /* Memory of one thread. */
 struct kde_thread {
     struct query_tile tile;
-    float *k, *v;                       /* [bucket, head_dim], [bucket, value_dim]: the keys of a block */
-    float *bias;                        /* [samples] */
+    float *k,
+        *v; /* [samples + bucket, head_dim], [samples + bucket, value_dim]: a group's samples, then a block's keys */
+    float *bias;                        /* [samples + bucket] */
     bfloat16_pair *packed_k, *packed_v; /* in bfloat16, instead of k and v */
 };
 

@@ -58,81 +58,85 @@ static size_t group_of(const struct kde *kde, size_t block)
     return group;
 }
 
-/* Packs the keys of sorted positions begin ... end - 1 and says which samples are among them. */
+/* Samples lie in front of a block, one run of keys with it; pairs of bfloat16 do not straddle them. */
+static size_t held(const struct kde *kde, const struct kde_unit *memory, size_t group)
+{
+    const size_t taken = memory->taken[group];
+    return kde->bfloat16 ? 2 * t2t_pairs(taken) : taken;
+}
+
+/* Brings a group's samples to the thread's memory. */
+static void hold_samples(
+    const struct kde *kde, const struct kde_unit *memory, const struct kde_thread *own, size_t group)
+{
+    const struct attention_shape *shape = &kde->call->shape;
+    const size_t dim = shape->head_dim, value_dim = shape->value_dim, taken = memory->taken[group];
+    const float *k = memory->sample_k + group * kde->samples * dim,
+                *v = memory->sample_v + group * kde->samples * value_dim;
+    if (!kde->bfloat16) {
+        memcpy(own->k, k, taken * dim * sizeof *k);
+        memcpy(own->v, v, taken * value_dim * sizeof *v);
+        return;
+    }
+    kde->kernels->bfloat16->pack_keys(k, dim, NULL, taken, dim, own->packed_k);
+    kde->kernels->bfloat16->pack_values(v, value_dim, NULL, taken, value_dim, own->packed_v);
+    if (taken % 2 == 0) return; /* else a key that nobody sees, whose value is 0 */
+    memset(own->packed_k + taken * t2t_pairs(dim), 0, t2t_pairs(dim) * sizeof *own->packed_k);
+    own->bias[taken] = T2T_HIDDEN;
+}
+
+/* Packs the keys of sorted positions begin ... end - 1 behind the samples and says which samples are among them. */
 static void gather_block(const struct kde *kde, const struct kde_unit *memory, const struct kde_thread *own,
     const struct head_view *head, size_t group, size_t begin, size_t end)
 {
     const struct attention_call *call = kde->call;
     const uint32_t *position = memory->sample_position + group * kde->samples;
     const float *weight = memory->sample_weight + group * kde->samples;
-    const size_t dim = call->shape.head_dim, value_dim = call->shape.value_dim;
+    const size_t dim = call->shape.head_dim, value_dim = call->shape.value_dim, before = held(kde, memory, group);
     const uint32_t *order = memory->k_order + begin;
     if (kde->bfloat16) {
-        kde->kernels->bfloat16->pack_keys(head->k, call->k_stride, order, end - begin, dim, own->packed_k);
-        kde->kernels->bfloat16->pack_values(head->v, call->v_stride, order, end - begin, value_dim, own->packed_v);
+        kde->kernels->bfloat16->pack_keys(
+            head->k, call->k_stride, order, end - begin, dim, own->packed_k + before * t2t_pairs(dim));
+        kde->kernels->bfloat16->pack_values(
+            head->v, call->v_stride, order, end - begin, value_dim, own->packed_v + before / 2 * value_dim);
     } else {
-        for (size_t i = 0; i < end - begin; i++) {
-            memcpy(own->k + i * dim, head->k + order[i] * call->k_stride, dim * sizeof(float));
-            memcpy(own->v + i * value_dim, head->v + order[i] * call->v_stride, value_dim * sizeof(float));
-        }
+        kde->kernels->gather_rows(head->k, call->k_stride, order, end - begin, dim, own->k + before * dim);
+        kde->kernels->gather_rows(head->v, call->v_stride, order, end - begin, value_dim, own->v + before * value_dim);
     }
     for (size_t s = 0; s < memory->taken[group]; s++) {
         const bool inside = position[s] >= begin && position[s] < end;
-        own->bias[s] = inside ? -1e30F : weight[s]; /* the block itself counts it */
+        own->bias[s] = inside ? T2T_HIDDEN : weight[s]; /* the block itself counts it */
     }
+    for (size_t i = 0; i < end - begin; i++) own->bias[before + i] = 0;
 }
 
-/* Takes a block's keys and its group's samples into the softmax of some queries. */
-static void attend_tile(const struct kde *kde, const struct kde_unit *memory, const struct kde_thread *own,
-    size_t group, size_t keys, const float *const *q, size_t count)
+/* The softmax of some queries over their group's samples and a block: `keys` in the thread's memory. */
+static void attend_tile(
+    const struct kde *kde, const struct kde_thread *own, size_t keys, const float *const *q, size_t count)
 {
     const struct attention_shape *shape = &kde->call->shape;
     const bool narrow = count <= kde->kernels->lanes / 2;
-    const struct key_run block = {.k = own->k,
-        .v = own->v,
-        .k_stride = shape->head_dim,
-        .v_stride = shape->value_dim,
-        .keys = keys,
-        .narrow = narrow};
-    const struct key_run samples = {.k = memory->sample_k + group * kde->samples * shape->head_dim,
-        .v = memory->sample_v + group * kde->samples * shape->value_dim,
-        .k_stride = shape->head_dim,
-        .v_stride = shape->value_dim,
-        .keys = memory->taken[group],
-        .bias = own->bias,
-        .narrow = narrow};
-    t2t_begin_tile(kde->kernels, &own->tile, q, count, shape->scale);
-    kde->kernels->attend(&own->tile, &block);
-    kde->kernels->attend(&own->tile, &samples);
+    if (kde->bfloat16) {
+        const struct bfloat16_run run = {
+            .k = own->packed_k, .v = own->packed_v, .keys = keys, .bias = own->bias, .narrow = narrow};
+        t2t_begin_bfloat16_tile(kde->kernels, &own->tile, q, count, shape->scale);
+        kde->kernels->bfloat16->attend(&own->tile, &run);
+    } else {
+        const struct key_run run = {.k = own->k,
+            .v = own->v,
+            .k_stride = shape->head_dim,
+            .v_stride = shape->value_dim,
+            .keys = keys,
+            .bias = own->bias,
+            .narrow = narrow};
+        t2t_begin_tile(kde->kernels, &own->tile, q, count, shape->scale);
+        kde->kernels->attend(&own->tile, &run);
+    }
 }
 
-static bfloat16_pair *packed_k_of(const struct kde *kde, const struct kde_unit *memory, size_t group)
-{
-    return memory->packed_k + group * kde->samples * t2t_pairs(kde->call->shape.head_dim);
-}
-
-static bfloat16_pair *packed_v_of(const struct kde *kde, const struct kde_unit *memory, size_t group)
-{
-    return memory->packed_v + group * t2t_pairs(kde->samples) * kde->call->shape.value_dim;
-}
-
-static void attend_bfloat16_tile(const struct kde *kde, const struct kde_unit *memory, const struct kde_thread *own,
-    size_t group, size_t keys, const float *const *q, size_t count)
-{
-    const bool narrow = count <= kde->kernels->lanes / 2;
-    const struct bfloat16_run block = {.k = own->packed_k, .v = own->packed_v, .keys = keys, .narrow = narrow};
-    const struct bfloat16_run samples = {.k = packed_k_of(kde, memory, group),
-        .v = packed_v_of(kde, memory, group),
-        .keys = memory->taken[group],
-        .bias = own->bias,
-        .narrow = narrow};
-    t2t_begin_bfloat16_tile(kde->kernels, &own->tile, q, count, kde->call->shape.scale);
-    kde->kernels->bfloat16->attend(&own->tile, &block);
-    kde->kernels->bfloat16->attend(&own->tile, &samples);
-}
-
-static void attend_block(
-    const struct kde *kde, const struct kde_unit *memory, const struct kde_thread *own, size_t unit, size_t block)
+/* The thread holds the samples of the block's group. */
+static void attend_block(const struct kde *kde, const struct kde_unit *memory, const struct kde_thread *own,
+    size_t unit, size_t group, size_t block)
 {
     const struct attention_call *call = kde->call;
     const struct attention_shape *shape = &call->shape;
@@ -140,7 +144,6 @@ static void attend_block(
     const size_t begin = block * kde->bucket;
     const size_t end = begin + kde->bucket < shape->keys ? begin + kde->bucket : shape->keys;
     const size_t last = (block + 1) * kde->rows < shape->queries ? (block + 1) * kde->rows : shape->queries;
-    const size_t group = group_of(kde, block);
     const double clock = t2t_step_begin(call);
     gather_block(kde, memory, own, &head, group, begin, end);
     for (size_t first = block * kde->rows; first < last; first += kde->kernels->lanes) {
@@ -152,26 +155,13 @@ static void attend_block(
             q[i] = head.q + query * call->q_stride;
             out[i] = head.out + query * call->out_stride;
         }
-        (kde->bfloat16 ? attend_bfloat16_tile : attend_tile)(kde, memory, own, group, end - begin, q, count);
+        attend_tile(kde, own, held(kde, memory, group) + end - begin, q, count);
         kde->kernels->store_values(&own->tile, out, count);
     }
     t2t_step_end(call, ATTENTION_STEP_BLOCKS, clock);
 }
 
 /* ---- memory and threads ---- */
-
-static void draw_samples(const struct kde *kde, const struct kde_unit *memory, size_t unit, size_t group)
-{
-    const struct attention_shape *shape = &kde->call->shape;
-    t2t_kde_draw_samples(kde, memory, unit, group);
-    if (!kde->bfloat16) return;
-    const double clock = t2t_step_begin(kde->call);
-    kde->kernels->bfloat16->pack_keys(memory->sample_k + group * kde->samples * shape->head_dim, shape->head_dim, NULL,
-        memory->taken[group], shape->head_dim, packed_k_of(kde, memory, group));
-    kde->kernels->bfloat16->pack_values(memory->sample_v + group * kde->samples * shape->value_dim, shape->value_dim,
-        NULL, memory->taken[group], shape->value_dim, packed_v_of(kde, memory, group));
-    t2t_step_end(kde->call, ATTENTION_STEP_DRAWS, clock);
-}
 
 static struct kde_unit take_unit(struct t2t_arena *arena, const struct kde *kde)
 {
@@ -205,11 +195,6 @@ static struct kde_unit take_unit(struct t2t_arena *arena, const struct kde *kde)
     unit.sample_v = t2t_arena_take(arena, samples * call->shape.value_dim, sizeof *unit.sample_v);
     unit.sample_weight = t2t_arena_take(arena, samples, sizeof *unit.sample_weight);
     unit.taken = t2t_arena_take(arena, kde->groups, sizeof *unit.taken);
-    const size_t packed = kde->bfloat16 ? kde->groups : 0;
-    unit.packed_k =
-        t2t_arena_take(arena, packed * kde->samples * t2t_pairs(call->shape.head_dim), sizeof *unit.packed_k);
-    unit.packed_v =
-        t2t_arena_take(arena, packed * t2t_pairs(kde->samples) * call->shape.value_dim, sizeof *unit.packed_v);
     return unit;
 }
 
@@ -218,13 +203,13 @@ static struct kde_thread take_thread(struct t2t_arena *arena, const struct kde *
     struct kde_thread own;
     own.tile = t2t_take_tile(arena, kde->kernels, &kde->call->shape);
     const struct attention_shape *shape = &kde->call->shape;
-    const size_t most = kde->bucket << (kde->choices - 1);
-    const size_t bucket = kde->bfloat16 ? 0 : most, packed = kde->bfloat16 ? most : 0;
-    own.k = t2t_arena_take(arena, bucket * shape->head_dim, sizeof *own.k);
-    own.v = t2t_arena_take(arena, bucket * shape->value_dim, sizeof *own.v);
+    const size_t keys = 2 * t2t_pairs(kde->samples) + (kde->bucket << (kde->choices - 1));
+    const size_t plain = kde->bfloat16 ? 0 : keys, packed = kde->bfloat16 ? keys : 0;
+    own.k = t2t_arena_take(arena, plain * shape->head_dim, sizeof *own.k);
+    own.v = t2t_arena_take(arena, plain * shape->value_dim, sizeof *own.v);
     own.packed_k = t2t_arena_take(arena, packed * t2t_pairs(shape->head_dim), sizeof *own.packed_k);
     own.packed_v = t2t_arena_take(arena, t2t_pairs(packed) * shape->value_dim, sizeof *own.packed_v);
-    own.bias = t2t_arena_take(arena, kde->samples, sizeof *own.bias);
+    own.bias = t2t_arena_take(arena, keys, sizeof *own.bias);
     return own;
 }
 
@@ -258,8 +243,13 @@ static void attend_whole_units(const struct kde *kde, size_t threads, size_t uni
         t2t_kde_order_keys(kde, memory, unit);
         t2t_kde_prepare_samples(kde, memory, &own->tile, unit);
         const struct kde sized = t2t_kde_with_bucket(kde, memory->choice->bucket);
-        for (size_t group = 0; group < kde->groups; group++) draw_samples(&sized, memory, unit, group);
-        for (size_t block = 0; block < sized.blocks; block++) attend_block(&sized, memory, own, unit, block);
+        for (size_t group = 0; group < kde->groups; group++) {
+            const struct kde_range blocks = t2t_kde_group_blocks(&sized, group);
+            t2t_kde_draw_samples(&sized, memory, unit, group);
+            hold_samples(&sized, memory, own, group);
+            for (size_t block = blocks.first; block < blocks.last; block++)
+                attend_block(&sized, memory, own, unit, group, block);
+        }
         tell_taken(kde, memory);
     }
 }
@@ -289,13 +279,18 @@ static void attend_shared_units(const struct kde *kde, size_t threads, size_t un
         }
 #pragma omp for schedule(dynamic)
         for (size_t task = 0; task < units * kde->groups; task++)
-            draw_samples(kde, &kde->units[task / kde->groups], task / kde->groups, task % kde->groups);
+            t2t_kde_draw_samples(kde, &kde->units[task / kde->groups], task / kde->groups, task % kde->groups);
+        size_t holding = units * kde->groups; /* nothing */
 #pragma omp for schedule(dynamic)
         for (size_t task = 0; task < units * kde->blocks; task++) { /* of the smallest buckets: the most */
-            const struct kde_unit *memory = &kde->units[task / kde->blocks];
+            const size_t unit = task / kde->blocks, block = task % kde->blocks;
+            const struct kde_unit *memory = &kde->units[unit];
             const struct kde sized = t2t_kde_with_bucket(kde, memory->choice->bucket);
-            if (task % kde->blocks < sized.blocks)
-                attend_block(&sized, memory, own, task / kde->blocks, task % kde->blocks);
+            if (block >= sized.blocks) continue;
+            const size_t group = group_of(&sized, block);
+            if (holding != unit * kde->groups + group) hold_samples(&sized, memory, own, group);
+            holding = unit * kde->groups + group;
+            attend_block(&sized, memory, own, unit, group, block);
         }
     }
     for (size_t unit = 0; unit < units; unit++) tell_taken(kde, &kde->units[unit]);

@@ -74,11 +74,40 @@ static double spread_out(size_t c)
     return (double)((uint32_t)(c + 1) * UINT32_C(2654435769)) * 0x1p-32 - 0.5;
 }
 
+/* What the lengths of W's rows say of probabilities. */
+struct lengths {
+    double shortest, mean, longest;
+    size_t longest_row;
+};
+
+static struct lengths lengths_of(const float *norm, size_t keys)
+{
+    struct lengths lengths = {.shortest = INFINITY};
+    for (size_t j = 0; j < keys; j++) {
+        const double length = (double)norm[j];
+        if (length > lengths.longest) {
+            lengths.longest = length;
+            lengths.longest_row = j;
+        }
+        if (length < lengths.shortest) lengths.shortest = length;
+        lengths.mean += length / (double)keys;
+    }
+    return lengths;
+}
+
+/* How many times a relative error of the norm is the largest of the probabilities': p is in proportion to |w| + even,
+ * even = norm / keys, so its error is that of even's share in it, less what all have in common. */
+static double sensitivity(const struct lengths *lengths, double even)
+{
+    const double mean = even / (lengths->mean + even);
+    return fmax(even / (lengths->shortest + even) - mean, mean - even / (lengths->longest + even));
+}
+
 /* Operator norm of W = [V, 1] by Lanczos' method on W^T W, every step made orthogonal to all before. It begins with the
  * sum of W's rows, its longest row and a fixed direction, each of length one, so that neither a common direction nor a
  * single huge value is missed, nor a strong direction along which rows cancel.
- * `tolerance` is that of the norm, relative: the last step must have changed it by less than a quarter. */
-static double operator_norm(const struct rows *w, size_t longest, double tolerance, double *vectors)
+ * It ends once a step changed no probability by more than `tolerance`, relative. */
+static double operator_norm(const struct rows *w, const struct lengths *lengths, double tolerance, double *vectors)
 {
     const size_t width = w->dim + 1;
     double *basis = vectors; /* [T2T_KDE_STEPS, width] */
@@ -90,7 +119,7 @@ static double operator_norm(const struct rows *w, size_t longest, double toleran
     basis[w->dim] = 1;
     times_gram(w, basis, next, narrow); /* the sum of all rows */
     const double length = norm_of(next, width);
-    for (size_t c = 0; c < width; c++) basis[c] = entry(w, longest, c);
+    for (size_t c = 0; c < width; c++) basis[c] = entry(w, lengths->longest_row, c);
     const double longest_length = norm_of(basis, width);
     const double spread_length = sqrt((double)width / 12);
     for (size_t c = 0; c < width; c++)
@@ -108,8 +137,9 @@ static double operator_norm(const struct rows *w, size_t longest, double toleran
         const double before = largest;
         largest = t2t_tridiagonal_largest(diagonal, beside, step + 1, before, 1e-7);
         beside[step] = norm_of(next, width);
-        if (!(largest - before > tolerance / 2 * largest) || !(beside[step] > 1e-7 * largest) ||
-            step + 1 == (T2T_KDE_STEPS < width ? T2T_KDE_STEPS : width))
+        const double change = (largest - before) / (2 * largest); /* of the norm */
+        if (!(change * sensitivity(lengths, sqrt(largest) / (double)w->count) > tolerance) ||
+            !(beside[step] > 1e-7 * largest) || step + 1 == (T2T_KDE_STEPS < width ? T2T_KDE_STEPS : width))
             break;
         for (size_t c = 0; c < width; c++) basis[(step + 1) * width + c] = next[c] / beside[step];
     }
@@ -121,17 +151,8 @@ double t2t_kde_value_norms(const struct attention_kernels *kernels, const float 
 {
     struct rows w = {.kernels = kernels, .v = v, .stride = stride, .count = keys, .dim = dim};
     row_lengths(&w, norm);
-    size_t longest = 0;
-    double shortest = INFINITY, squares = 0;
-    for (size_t j = 0; j < keys; j++) {
-        const double length = (double)norm[j];
-        if (length > (double)norm[longest]) longest = j;
-        if (length < shortest) shortest = length;
-        squares += length * length;
-    }
-    /* How much a relative error of the norm moves p at most: by the share that 1 / keys has in the smallest p. */
-    const double share = sqrt(squares) / (double)keys / (shortest + sqrt(squares) / (double)keys);
-    return operator_norm(&w, longest, 4e-5 / share, vectors);
+    const struct lengths lengths = lengths_of(norm, keys);
+    return operator_norm(&w, &lengths, 6e-7, vectors); /* a slow step may be one of many: far below what is wanted */
 }
 
 void t2t_kde_probability(const struct attention_kernels *kernels, const float *v, size_t stride, size_t keys,

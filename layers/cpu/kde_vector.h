@@ -35,10 +35,25 @@ static void column_squares(
     }
 }
 
-/* ---- hash and sums over rows: always eight floats wide ---- */
+/* ---- hash and sums over rows ---- */
+
+/* Rows of any width: calls of a library function a row would take longer than the copies. */
+static void gather_rows(const float *x, size_t stride, const uint32_t *order, size_t rows, size_t dim, float *out)
+{
+    for (size_t i = 0; i < rows; i++, out += dim) {
+        const float *row = x + order[i] * stride;
+        size_t c = 0;
+        for (; c + WIDTH <= dim; c += WIDTH) vec_store(out + c, vec_load(row + c));
+        for (; c < dim; c++) out[c] = row[c];
+    }
+}
 
 /* Rows hashed together: their sums do not wait for each other and fit the registers. */
 enum { TOGETHER = 10, LINE = 16 /* floats of a cache line */ };
+
+/* Channels of a row that a vector multiplies at a time, each by eight bits' projections: lane CHANNELS b + i has bit b and
+ * channel i. */
+enum { CHANNELS = WIDTH / QUAD };
 
 /* Asks for rows that are wanted soon: rows of a strided matrix are not foreseen by the processor. */
 INLINE void prefetch_rows(const float *x, size_t stride, size_t dim, size_t first, size_t rows)
@@ -47,18 +62,23 @@ INLINE void prefetch_rows(const float *x, size_t stride, size_t dim, size_t firs
         for (size_t c = 0; c < dim; c += LINE) _mm_prefetch((const char *)(x + r * stride + c), _MM_HINT_T0);
 }
 
-/* Eight bits' products of `rows` rows; projection [dim, 8]. */
+/* Eight bits' products of `rows` rows; projection [dim / CHANNELS rounded up, lanes], 0 behind the last channel. */
 INLINE void hash_rows(const size_t rows, const float *x, size_t stride, size_t dim, const float *projection,
     unsigned shift, uint16_t *code)
 {
-    __m256 sum[TOGETHER];
-    for (size_t r = 0; r < rows; r++) sum[r] = _mm256_setzero_ps();
-    for (size_t c = 0; c < dim; c++) {
-        const __m256 column = _mm256_loadu_ps(projection + c * QUAD);
-        for (size_t r = 0; r < rows; r++) sum[r] = _mm256_fmadd_ps(_mm256_set1_ps(x[r * stride + c]), column, sum[r]);
+    vec sum[TOGETHER];
+    size_t c = 0;
+    for (size_t r = 0; r < rows; r++) sum[r] = vec_set(0);
+    for (; c + CHANNELS <= dim; c += CHANNELS) {
+        vec column = vec_load(projection + c * QUAD);
+        vec_keep(column);
+        for (size_t r = 0; r < rows; r++) sum[r] = vec_fma(vec_channels(x + r * stride + c), column, sum[r]);
     }
+    if (c < dim)
+        for (size_t r = 0; r < rows; r++)
+            sum[r] = vec_fma(vec_set(x[r * stride + c]), vec_load(projection + c * QUAD), sum[r]);
     for (size_t r = 0; r < rows; r++) {
-        const int positive = _mm256_movemask_ps(_mm256_cmp_ps(sum[r], _mm256_setzero_ps(), _CMP_GT_OQ));
+        const int positive = _mm256_movemask_ps(_mm256_cmp_ps(vec_fold(sum[r]), _mm256_setzero_ps(), _CMP_GT_OQ));
         code[r] = (uint16_t)(code[r] | (unsigned)positive << shift);
     }
 }
@@ -68,6 +88,7 @@ static void sign_hash(
 {
     enum { MOST_DIM = 256 };
     float padded[MOST_DIM * QUAD];
+    const size_t whole = (dim + CHANNELS - 1) / CHANNELS * CHANNELS;
     memset(code, 0, rows * sizeof *code);
     if (dim > MOST_DIM) { /* wider heads than any model has: as plain C does it */
         for (size_t row = 0; row < rows; row++)
@@ -79,9 +100,10 @@ static void sign_hash(
         return;
     }
     for (size_t begin = 0; begin < bits; begin += QUAD) {
-        for (size_t c = 0; c < dim; c++)
+        for (size_t c = 0; c < whole; c++)
             for (size_t b = 0; b < QUAD; b++)
-                padded[c * QUAD + b] = begin + b < bits ? projection[c * bits + begin + b] : 0;
+                padded[c / CHANNELS * WIDTH + b * CHANNELS + c % CHANNELS] =
+                    begin + b < bits && c < dim ? projection[c * bits + begin + b] : 0;
         size_t row = 0;
         for (; row + TOGETHER <= rows; row += TOGETHER) {
             prefetch_rows(x, stride, dim, row + 4 * TOGETHER, rows);
@@ -160,12 +182,56 @@ INLINE void add_eight_rows(const float *v, size_t stride, size_t dim, const floa
     }
 }
 
+/* Where eight rows begin: of each three the first, the others are one and two steps from it. */
+INLINE void find_rows(const float *x, size_t stride, const float *row[(QUAD + 2) / 3])
+{
+    for (size_t i = 0; i < (QUAD + 2) / 3; i++) {
+        row[i] = x + 3 * i * stride;
+        __asm__("" : "+r"(row[i])); /* compilers otherwise remember the place of each row's every vector */
+    }
+}
+
+/* run += W^T W x over eights of rows, as many as there are, with sums in registers: a row is `chunks` vectors, a constant
+ * wherever this is called. Returns how many rows that were. */
+INLINE size_t gram_of_chunks(
+    const size_t chunks, const float *v, size_t stride, size_t rows, const float *x, float *run)
+{
+    enum { MOST_CHUNKS = 8 };
+    const size_t dim = chunks * WIDTH;
+    __m256 total = _mm256_setzero_ps();
+    vec sum[MOST_CHUNKS];
+    size_t first = 0;
+    for (size_t i = 0; i < chunks; i++) sum[i] = vec_load(run + i * WIDTH);
+    for (; first + QUAD <= rows; first += QUAD) {
+        const float *row[(QUAD + 2) / 3];
+        __m256 eight[QUAD];
+        float dot[QUAD];
+        find_rows(v + first * stride, stride, row);
+        for (size_t r = 0; r < QUAD; r++) {
+            vec product = vec_mul(vec_load(row[r / 3] + r % 3 * stride), vec_load(x));
+            for (size_t i = 1; i < chunks; i++)
+                product = vec_fma(vec_load(row[r / 3] + r % 3 * stride + i * WIDTH), vec_load(x + i * WIDTH), product);
+            eight[r] = vec_eight(product);
+        }
+        const __m256 dots = _mm256_add_ps(sums_of(eight), _mm256_set1_ps(x[dim]));
+        total = _mm256_add_ps(total, dots);
+        _mm256_storeu_ps(dot, dots);
+        for (size_t r = 0; r < QUAD; r++)
+            for (size_t i = 0; i < chunks; i++)
+                sum[i] = vec_fma(vec_load(row[r / 3] + r % 3 * stride + i * WIDTH), vec_set(dot[r]), sum[i]);
+    }
+    for (size_t i = 0; i < chunks; i++) vec_store(run + i * WIDTH, sum[i]);
+    run[dim] += sum_of(total);
+    return first;
+}
+
 static void gram_times(const float *v, size_t stride, size_t rows, size_t dim, const float *x, float *run, double *out)
 {
     for (size_t first = 0; first < rows; first += T2T_KEY_BLOCK) {
         const size_t end = first + T2T_KEY_BLOCK < rows ? first + T2T_KEY_BLOCK : rows;
         size_t row = first;
         memset(run, 0, (dim + 1) * sizeof *run);
+        if (dim == 64) row += gram_of_chunks(64 / WIDTH, v + row * stride, stride, end - row, x, run); /* T2T-ViT's */
         for (; row + QUAD <= end; row += QUAD) {
             float dot[QUAD];
             eight_rows(false, v + row * stride, stride, dim, x, dot);
@@ -183,7 +249,22 @@ static void gram_times(const float *v, size_t stride, size_t rows, size_t dim, c
 
 static void row_norms(const float *v, size_t stride, size_t rows, size_t dim, float *norm)
 {
-    for (size_t row = 0; row < rows; row++) norm[row] = sqrtf(1 + dot_product(v + row * stride, v + row * stride, dim));
+    size_t row = 0;
+    for (; row + QUAD <= rows && dim % WIDTH == 0; row += QUAD) {
+        const float *first[(QUAD + 2) / 3];
+        __m256 eight[QUAD];
+        find_rows(v + row * stride, stride, first);
+        for (size_t r = 0; r < QUAD; r++) {
+            vec squares = vec_set(0);
+            for (size_t c = 0; c < dim; c += WIDTH) {
+                const vec part = vec_load(first[r / 3] + r % 3 * stride + c);
+                squares = vec_fma(part, part, squares);
+            }
+            eight[r] = vec_eight(squares);
+        }
+        _mm256_storeu_ps(norm + row, _mm256_sqrt_ps(_mm256_add_ps(_mm256_set1_ps(1), sums_of(eight))));
+    }
+    for (; row < rows; row++) norm[row] = sqrtf(1 + dot_product(v + row * stride, v + row * stride, dim));
 }
 
 static void row_distances(const float *v, size_t stride, size_t rows, size_t dim, const float *centre, float *distance)

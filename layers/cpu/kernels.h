@@ -14,8 +14,15 @@
 
 #include "layers/base/status.h"
 
-/* KEY_BLOCK keys are scored before their values are added: scores [KEY_BLOCK, lanes] stay in the first cache. */
-enum { T2T_KEY_BLOCK = 112, T2T_MAX_LANES = 32, T2T_MAX_BITS = 16, T2T_QUARTERS = 4 };
+/* KEY_BLOCK keys are scored before their values are added, or up to MOST_KEYS where that is all of them: scores
+ * [MOST_KEYS, lanes] stay in the first cache. */
+enum { T2T_KEY_BLOCK = 112, T2T_MOST_KEYS = 160, T2T_MAX_LANES = 32, T2T_MAX_BITS = 16, T2T_QUARTERS = 4 };
+
+/* How many of the keys that are left are scored together. */
+static inline size_t t2t_keys_together(size_t left)
+{
+    return left <= T2T_MOST_KEYS ? left : T2T_KEY_BLOCK;
+}
 
 /* Keys whose score lies this far below the largest (base 2) get no weight at all. 2^-100 is lost in any float32 sum that
  * the largest is part of, but its product with a value is soon subnormal, and those cost many processors hundreds of
@@ -35,7 +42,7 @@ struct query_tile {
     float *maximum; /* [lanes] largest score so far, base 2; -infinity before the first key */
     float *sum;     /* [lanes] of 2^(score - maximum) */
     float *value;   /* [value_dim, lanes] the same sum of values */
-    float *scores;  /* [KEY_BLOCK, lanes] scratch */
+    float *scores;  /* [MOST_KEYS, lanes] scratch */
 };
 
 /* Keys for every query of a tile. */
@@ -112,6 +119,8 @@ struct attention_kernels {
         const struct query_tile *tile, const struct key_run *run, const bool *used, float *scores, float *squares);
     /* rows[i][c] = value[c * lanes + i] / sum[i] for i < count. */
     void (*store_values)(const struct query_tile *tile, float *const *rows, size_t count);
+    /* out row i [dim] = x row order[i], which is at x + order[i] * stride. */
+    void (*gather_rows)(const float *x, size_t stride, const uint32_t *order, size_t rows, size_t dim, float *out);
     /* code[i] = sum over b of 2^b (x_i . projection[:, b] > 0); x row i at x + i * stride, projection [dim, bits]. */
     void (*sign_hash)(
         const float *x, size_t stride, size_t rows, size_t dim, const float *projection, size_t bits, uint16_t *code);

@@ -20,6 +20,9 @@ typedef __m256 vec;
 #define vec_any_above(a, b) (_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)) != 0)
 #define vec_mul _mm256_mul_ps
 #define vec_quarters(v) _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1))
+#define vec_eight(v) (v)
+#define vec_channels(x) _mm256_broadcast_ss(x)
+#define vec_fold(v) (v)
 #define vec_keep(v) __asm__("" : "+x"(v))
 
 #include "layers/cpu/exp2_vector.h"

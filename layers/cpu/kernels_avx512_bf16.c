@@ -171,8 +171,8 @@ INLINE void pair_value_block(
 
 INLINE void pair_attend_halves(const size_t halves, const struct query_tile *tile, const struct bfloat16_run *run)
 {
-    for (size_t first = 0; first < run->keys; first += T2T_KEY_BLOCK) {
-        const size_t count = run->keys - first < T2T_KEY_BLOCK ? run->keys - first : T2T_KEY_BLOCK;
+    for (size_t first = 0, count; first < run->keys; first += count) {
+        count = t2t_keys_together(run->keys - first);
         vec maximum[2], rescale[2], sum[2] = {vec_set(0), vec_set(0)};
         for (size_t h = 0; h < halves; h++) maximum[h] = vec_load(tile->maximum + h * WIDTH);
         pair_score_block(halves, tile, run, first, count, maximum);

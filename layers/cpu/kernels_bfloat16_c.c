@@ -85,8 +85,10 @@ static void attend_block(const struct query_tile *tile, const struct bfloat16_ru
 
 static void attend(const struct query_tile *tile, const struct bfloat16_run *run)
 {
-    for (size_t first = 0; first < run->keys; first += T2T_KEY_BLOCK)
-        attend_block(tile, run, first, run->keys - first < T2T_KEY_BLOCK ? run->keys - first : T2T_KEY_BLOCK);
+    for (size_t first = 0, count; first < run->keys; first += count) {
+        count = t2t_keys_together(run->keys - first);
+        attend_block(tile, run, first, count);
+    }
 }
 
 static void round_numbers(const float *x, size_t count, uint16_t *out)

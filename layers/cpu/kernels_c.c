@@ -104,8 +104,10 @@ static void attend_block(const struct query_tile *tile, const struct key_run *ru
 
 static void attend(const struct query_tile *tile, const struct key_run *run)
 {
-    for (size_t first = 0; first < run->keys; first += T2T_KEY_BLOCK)
-        attend_block(tile, run, first, run->keys - first < T2T_KEY_BLOCK ? run->keys - first : T2T_KEY_BLOCK);
+    for (size_t first = 0, count; first < run->keys; first += count) {
+        count = t2t_keys_together(run->keys - first);
+        attend_block(tile, run, first, count);
+    }
 }
 
 static void attend_features_block(
@@ -141,6 +143,11 @@ static void store_values(const struct query_tile *tile, float *const *rows, size
 {
     for (size_t i = 0; i < count; i++)
         for (size_t c = 0; c < tile->value_dim; c++) rows[i][c] = tile->value[c * LANES + i] / tile->sum[i];
+}
+
+static void gather_rows(const float *x, size_t stride, const uint32_t *order, size_t rows, size_t dim, float *out)
+{
+    for (size_t i = 0; i < rows; i++) memcpy(out + i * dim, x + order[i] * stride, dim * sizeof *out);
 }
 
 static void sign_hash(
@@ -204,6 +211,7 @@ const struct attention_kernels t2t_kernels_c = {
     .sign_hash = sign_hash,
     .gram_times = gram_times,
     .row_norms = row_norms,
+    .gather_rows = gather_rows,
     .row_distances = row_distances,
     .bfloat16 = &t2t_bfloat16_c,
 };

@@ -36,7 +36,7 @@ static void run_tile(
     tile.maximum = guarded(lanes);
     tile.sum = guarded(lanes);
     tile.value = guarded(value_dim * lanes);
-    tile.scores = guarded(T2T_KEY_BLOCK * lanes);
+    tile.scores = guarded(T2T_MOST_KEYS * lanes);
     const float *rows[T2T_MAX_LANES];
     float *out_rows[T2T_MAX_LANES];
     for (size_t i = 0; i < count; i++) {
@@ -67,7 +67,7 @@ static void run_tile(
     release(tile.maximum, lanes);
     release(tile.sum, lanes);
     release(tile.value, value_dim * lanes);
-    release(tile.scores, T2T_KEY_BLOCK * lanes);
+    release(tile.scores, T2T_MOST_KEYS * lanes);
 }
 
 static float *run_set(const struct attention_kernels *set, const struct problem *problem)

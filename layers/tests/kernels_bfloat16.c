@@ -103,7 +103,7 @@ static float *run_set(const struct attention_kernels *set, const struct problem 
         tile.maximum = guarded(lanes);
         tile.sum = guarded(lanes);
         tile.value = guarded(tile.value_dim * lanes);
-        tile.scores = guarded(T2T_KEY_BLOCK * lanes);
+        tile.scores = guarded(T2T_MOST_KEYS * lanes);
         const float *rows[T2T_MAX_LANES];
         float *out_rows[T2T_MAX_LANES];
         for (size_t i = 0; i < count; i++) {
@@ -122,7 +122,7 @@ static float *run_set(const struct attention_kernels *set, const struct problem 
         release(tile.maximum, lanes);
         release(tile.sum, lanes);
         release(tile.value, tile.value_dim * lanes);
-        release(tile.scores, T2T_KEY_BLOCK * lanes);
+        release(tile.scores, T2T_MOST_KEYS * lanes);
     }
     for (size_t i = 0; i < problem->queries; i++)
         if (!is_untouched(out + i * stride + problem->value_dim, GAP))

@@ -87,6 +87,23 @@ static void gram_and_norms_of(const struct attention_kernels *set)
         }
 }
 
+static void gathered_rows_of(const struct attention_kernels *set)
+{
+    static const size_t dims[COUNT_OF_SIZES] = {1, 2, 7, 8, 9, 15, 16, 17, 64, 65};
+    enum { ROWS = 9 };
+    static const uint32_t order[ROWS] = {8, 0, 3, 3, 1, 7, 2, 0, 6};
+    for (size_t d = 0; d < COUNT_OF_SIZES; d++)
+        for (size_t rows = 0; rows <= ROWS; rows++) {
+            const size_t dim = dims[d];
+            float *x = strided_input("gathered", d, ROWS, dim, 1), *found = guarded(rows * dim);
+            set->gather_rows(x, dim + GAP, order, rows, dim, found);
+            for (size_t i = 0; i < rows; i++)
+                assert_memory_equal(found + i * dim, x + order[i] * (dim + GAP), dim * sizeof *x);
+            release(found, rows * dim);
+            free(x);
+        }
+}
+
 static void sign_hash(void **state)
 {
     (void)state;
@@ -99,8 +116,15 @@ static void gram_times_and_row_norms(void **state)
     for_every_set(gram_and_norms_of);
 }
 
+static void gather_rows(void **state)
+{
+    (void)state;
+    for_every_set(gathered_rows_of);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sign_hash), cmocka_unit_test(gram_times_and_row_norms)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sign_hash), cmocka_unit_test(gram_times_and_row_norms), cmocka_unit_test(gather_rows)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -93,7 +93,7 @@ static void check_distances(const struct attention_kernels *kernels, size_t coun
 /* A narrow tile gives its half of the lanes the bits that a full one does. */
 static void check_narrow(const struct attention_kernels *kernels, size_t count, size_t dim)
 {
-    static float tiles[2][(MOST_DIM + 2) * T2T_MAX_LANES], block[T2T_KEY_BLOCK * T2T_MAX_LANES];
+    static float tiles[2][(MOST_DIM + 2) * T2T_MAX_LANES], block[T2T_MOST_KEYS * T2T_MAX_LANES];
     const size_t lanes = kernels->lanes;
     const float *row[T2T_MAX_LANES];
     for (size_t i = 0; i < lanes; i++) row[i] = rows + i * MOST_DIM;

@@ -96,7 +96,7 @@ static struct tile open_tile(const struct attention_kernels *set, const struct p
     own.tile.maximum = guarded(lanes);
     own.tile.sum = guarded(lanes);
     own.tile.value = guarded(problem->value_dim * lanes);
-    own.tile.scores = guarded(T2T_KEY_BLOCK * lanes);
+    own.tile.scores = guarded(T2T_MOST_KEYS * lanes);
     own.hidden = guarded(problem->keys * lanes);
     const float *rows[T2T_MAX_LANES];
     for (size_t i = 0; i < lanes; i++) {
@@ -116,7 +116,7 @@ static void close_tile(struct tile *own, const struct problem *problem)
     release(own->tile.maximum, own->lanes);
     release(own->tile.sum, own->lanes);
     release(own->tile.value, problem->value_dim * own->lanes);
-    release(own->tile.scores, T2T_KEY_BLOCK * own->lanes);
+    release(own->tile.scores, T2T_MOST_KEYS * own->lanes);
     release(own->hidden, problem->keys * own->lanes);
 }
 
@@ -297,10 +297,10 @@ static void hashes_are_exact(void **state)
         uint32_t hash[ROWS];
         struct query_tile tile = {.head_dim = DIM};
         tile.query = guarded(DIM * set->lanes);
-        tile.scores = guarded(T2T_KEY_BLOCK * set->lanes);
+        tile.scores = guarded(T2T_MOST_KEYS * set->lanes);
         t2t_rotation_hash(set, &tile, x, DIM + GAP, ROWS, rotated, HALF, t2t_longest_row(rotated, HALF, DIM), hash);
         release(tile.query, DIM * set->lanes);
-        release(tile.scores, T2T_KEY_BLOCK * set->lanes);
+        release(tile.scores, T2T_MOST_KEYS * set->lanes);
         for (size_t i = 0; i < ROWS; i++) {
             double best = -INFINITY;
             uint32_t place = 0;
