@@ -1,12 +1,12 @@
 /* The kernels for any vector width: included once by each instruction set's file, which defines before
- *   WIDTH, vec, LEVEL(name), LEVEL_NAME, supported(), vec_load, vec_store, vec_set, vec_fma, vec_add, vec_sub, vec_max,
+ *   WIDTH, ROWS, vec, LEVEL(name), LEVEL_NAME, supported(), vec_load, vec_store, vec_set, vec_fma, vec_add, vec_sub, vec_max,
  *   vec_mul, vec_exp2, vec_any_above(a, b) (is a > b in some lane?), vec_quarters (four sums, each over the lanes that are
  *   equal modulo 4), vec_eight (eight sums, each over the lanes that are equal modulo 8), vec_channels (the first WIDTH / 8
  * numbers at an address, again and again), vec_fold (eight sums, each over WIDTH / 8 neighbouring lanes), vec_keep (holds a
  * value in a register: compilers otherwise fold loads into every use)
  * and LEVEL_BFLOAT16, its kernels in bfloat16, where it has some. A tile is two vectors wide. Both products of attention
- * are one inner loop: broadcast one operand from where it lies, multiply with two vectors of lanes, six rows at a time,
- * which fills 16 registers.
+ * are one inner loop: broadcast one operand from where it lies, multiply with two vectors of lanes, ROWS rows at a time,
+ * as many as there are registers for.
  */
 #include <immintrin.h>
 #include <math.h>
@@ -14,7 +14,7 @@
 
 #include "layers/cpu/kernels.h"
 
-enum { LANES = 2 * WIDTH, ROWS = 6, QUAD = 8 };
+enum { LANES = 2 * WIDTH, QUAD = 8 };
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -23,7 +23,7 @@ enum { LANES = 2 * WIDTH, ROWS = 6, QUAD = 8 };
 INLINE void product_rows(const size_t halves, const size_t rows, const float *a, size_t row_step, size_t depth_step,
     size_t depth, const float *b, vec (*out)[2])
 {
-    const float *row[2 * ROWS / 3]; /* of each three rows the first: the others are one and two steps from it */
+    const float *row[(2 * ROWS + 2) / 3]; /* of each three rows the first: the others are one and two steps from it */
     for (size_t r = 0; r < rows; r += 3) row[r / 3] = a + r * row_step;
     for (size_t t = 0; t < depth; t++) {
         vec column[2];
@@ -76,6 +76,7 @@ INLINE void score_block(const size_t halves, const struct query_tile *tile, cons
     const size_t rows = rows_of(halves);
     size_t j = 0;
     for (; j + rows <= count; j += rows) score_rows(halves, rows, tile, run, first + j, scores + j * LANES, maximum);
+    for (; j + 4 <= count; j += 4) score_rows(halves, 4, tile, run, first + j, scores + j * LANES, maximum);
     for (; j + 2 <= count; j += 2) score_rows(halves, 2, tile, run, first + j, scores + j * LANES, maximum);
     if (j < count) score_rows(halves, 1, tile, run, first + j, scores + j * LANES, maximum);
 }

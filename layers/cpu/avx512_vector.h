@@ -8,6 +8,7 @@
 #include "layers/cpu/kernels.h"
 
 #define WIDTH 16
+#define ROWS 8
 
 typedef __m512 vec;
 

@@ -5,6 +5,7 @@
 #include "layers/cpu/kernels.h"
 
 #define WIDTH 8
+#define ROWS 6
 #define LEVEL(name) name##_avx2
 #define LEVEL_NAME "avx2"
 
