@@ -7,6 +7,13 @@
 #include <stdio.h>
 #include <string.h>
 
+static bool is_intel(void)
+{
+    uint32_t a, b, c, d;
+    return __get_cpuid(0, &a, &b, &c, &d) && b == signature_INTEL_ebx && c == signature_INTEL_ecx &&
+           d == signature_INTEL_edx;
+}
+
 static uint64_t saved_registers(void)
 {
     uint32_t low, high;
@@ -34,6 +41,7 @@ struct t2t_cpu_features t2t_cpu_features(void)
     features.avx512 = features.avx2_fma && (b & AVX512F) && (b & AVX512DQ) && (b & avx512bw) && (b & avx512vl) &&
                       (saved & ZMM) == ZMM;
     if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) features.avx512bf16 = features.avx512 && (a & AVX512_BF16);
+    features.slow_bf16 = features.avx512bf16 && is_intel();
     features.amx_bf16 = features.avx512bf16 && amx && (saved & TILES) == TILES;
     return features;
 }

@@ -1,12 +1,14 @@
 /* The kernels for any vector width: included once by each instruction set's file, which defines before
- *   WIDTH, ROWS, vec, LEVEL(name), LEVEL_NAME, supported(), vec_load, vec_store, vec_set, vec_fma, vec_add, vec_sub, vec_max,
- *   vec_mul, vec_exp2, vec_any_above(a, b) (is a > b in some lane?), vec_quarters (four sums, each over the lanes that are
- *   equal modulo 4), vec_eight (eight sums, each over the lanes that are equal modulo 8), vec_channels (the first WIDTH / 8
- * numbers at an address, again and again), vec_fold (eight sums, each over WIDTH / 8 neighbouring lanes), vec_keep (holds a
- * value in a register: compilers otherwise fold loads into every use)
- * and LEVEL_BFLOAT16, its kernels in bfloat16, where it has some. A tile is two vectors wide. Both products of attention
- * are one inner loop: broadcast one operand from where it lies, multiply with two vectors of lanes, ROWS rows at a time,
- * as many as there are registers for.
+ *   WIDTH, ROWS, LEVEL(name), LEVEL_NAME, supported(), and LEVEL_BFLOAT16, its kernels in bfloat16, and LEVEL_SLOW, its
+ *   `slow`, where it has those,
+ *   vec, vec_load, vec_store, vec_set, vec_fma, vec_add, vec_sub, vec_max, vec_mul, vec_exp2,
+ *   vec_any_above(a, b): is a > b in some lane?
+ *   vec_quarters, vec_eight: four or eight sums, each over the lanes that are equal modulo 4 or 8,
+ *   vec_fold: eight sums, each over WIDTH / 8 neighbouring lanes,
+ *   vec_channels: WIDTH / 8 floats from an address, repeated,
+ *   vec_keep: holds a value in a register; compilers otherwise fold loads into every use.
+ * A tile is two vectors wide. Both products of attention are one inner loop: broadcast one operand from where it lies,
+ * multiply with two vectors of lanes, ROWS rows at a time, as many as there are registers for.
  */
 #include <immintrin.h>
 #include <math.h>
@@ -291,6 +293,9 @@ const struct attention_kernels LEVEL(t2t_kernels);
 const struct attention_kernels LEVEL(t2t_kernels) = {
     .name = LEVEL_NAME,
     .supported = supported,
+#ifdef LEVEL_SLOW
+    .slow = LEVEL_SLOW,
+#endif
     .lanes = LANES,
     .load_queries = load_queries,
     .attend = attend,

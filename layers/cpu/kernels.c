@@ -34,6 +34,7 @@ enum t2t_status t2t_kernels_choose(const struct attention_kernels **kernels)
             if (!wanted) continue;
             return t2t_fail(T2T_NO_RESOURCE, "T2TVIT_CPU asks for %s, which this processor does not have", wanted);
         }
+        if (!wanted && set->slow && set->slow()) continue;
         *kernels = set;
         return T2T_OK;
     }

@@ -103,6 +103,7 @@ struct bfloat16_kernels {
 struct attention_kernels {
     const char *name;
     bool (*supported)(void); /* by this processor and operating system */
+    bool (*slow)(void);      /* where it is supported, a set after it is faster; NULL: never */
     size_t lanes;            /* at most T2T_MAX_LANES */
     /* query[c * lanes + i] = factor * rows[i][c] for i < count, 0 for the lanes beyond. */
     void (*load_queries)(const float *const *rows, size_t count, size_t head_dim, float factor, float *query);
@@ -144,7 +145,7 @@ void t2t_round_to_bfloat16(const struct attention_kernels *kernels, const float 
 /* All sets, the best first, then NULL. */
 extern const struct attention_kernels *const t2t_kernel_sets[];
 
-/* The best set that this machine supports, or the one that T2TVIT_CPU names. T2T_BAD_USAGE for an unknown name,
+/* The fastest set that this machine supports, or the one that T2TVIT_CPU names. T2T_BAD_USAGE for an unknown name,
  * T2T_NO_RESOURCE for one that the processor cannot run. */
 enum t2t_status t2t_kernels_choose(const struct attention_kernels **kernels);
 

@@ -7,10 +7,16 @@
 #define LEVEL(name) name##_avx512_bf16
 #define LEVEL_NAME "avx512_bf16"
 #define LEVEL_BFLOAT16 bfloat16_kernels
+#define LEVEL_SLOW slow
 
 static bool supported(void)
 {
     return t2t_cpu_features().avx512bf16;
+}
+
+static bool slow(void)
+{
+    return t2t_cpu_features().slow_bf16;
 }
 
 static const struct bfloat16_kernels bfloat16_kernels;
