@@ -51,18 +51,19 @@ static double exponentials_of(const struct attention_shape *shape, const struct 
     return 0;
 }
 
-/* Kernels that layers/cuda queues. KDEformer: hash, sort and positions 5; value norms 3, or a pilot's softmax, its
- * sums, the mean of v and distances 4; probabilities, draws, blocks. */
+/* Kernels that layers/cuda queues. KDEformer: hash, sort and positions 5, two more for codes of more than 8 bits; blocks;
+ * with samples, value norms 3, or a pilot's softmax, its sums, the mean of v and distances 4; probabilities, draws. Exact
+ * attention is one kernel, as where cuDNN runs it on numbers that it finds in half precision. */
 static size_t kernels_of(const struct attention_config *config)
 {
     static const size_t kernels[ATTENTION_KINDS] = {[ATTENTION_EXACT] = 1,
         [ATTENTION_PERFORMER] = 3,
         [ATTENTION_REFORMER] = 5,
-        [ATTENTION_SCATTERBRAIN] = 9,
+        [ATTENTION_SCATTERBRAIN] = 12,
         [ATTENTION_MEAN] = 1};
     if (config->kind != ATTENTION_KDEFORMER) return kernels[config->kind];
     const size_t probabilities = config->probability == KDE_VALUE ? 3 : config->probability == KDE_UNIFORM ? 0 : 4;
-    return 8 + probabilities;
+    return (config->projections > 8 ? 8 : 6) + (config->samples ? 2 + probabilities : 0);
 }
 
 struct attention_work t2t_attention_work(
@@ -190,8 +191,9 @@ enum t2t_status t2t_predict_print(const struct gpu *gpu, const struct t2t_model 
         "\nformula    max(FLOP / peak, bytes / memory, exponentials / their rate) + kernels x launch\n"
         "assumed    peak %.1f TFLOP/s in float32 and %.1f with tensor cores in half precision, memory %.2f TB/s,\n"
         "           %.2f T exponentials/s, %.0f us a kernel; every number moved once; kernels as this program's CUDA\n"
-        "           device queues them. A bound from below: sorting and drawing, which few threads can share, take\n"
-        "           longer, and no kernel reaches its peak.\n",
+        "           device queues them, but for exact attention in half precision: a fused kernel alone, without the\n"
+        "           four that round q, k and v for it and widen its results. A bound from below: sorting and drawing,\n"
+        "           which few threads can share, take longer, and no kernel reaches its peak.\n",
         1e-12 * gpu->float32_flop, 1e-12 * gpu->half_flop, 1e-12 * gpu->bytes, 1e-12 * gpu->exponentials,
         1e6 * gpu->launch);
     const struct attention_shape shape = t2t_layer_shape(model, 0);

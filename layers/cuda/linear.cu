@@ -1,7 +1,8 @@
 /* Products with weights by cuBLASLt, bias in its epilogue, the residual as what the product is added to.
  *
  * Row-major y [rows, out] = x [rows, in] W^T is, column by column, y^T = W x^T. The algorithm for the planned number of
- * images is chosen when the product opens; another number, as of a last batch, chooses its own when it first comes.
+ * images is chosen when the product opens; another number, as of a last batch, or another alignment chooses its own when
+ * it first comes.
  *
  * In half precision x and W are rounded, sums stay float32. Their rows have zeros up to a multiple of 16 bytes, which
  * tensor cores like best.
@@ -15,8 +16,18 @@
 namespace
 {
 
+/* Bytes that matrices and their columns begin at multiples of: what tensor cores and wide copies want, or any float. */
+struct Alignments {
+    uint32_t in, residual, out;
+    bool operator==(const Alignments &other) const
+    {
+        return in == other.in && residual == other.residual && out == other.out;
+    }
+};
+
 struct Algorithm {
     size_t rows;
+    Alignments alignments;
     cublasLtMatmulAlgo_t algorithm;
     size_t workspace;
 };
@@ -89,12 +100,31 @@ cublasStatus_t describe(struct linear *made)
     return status;
 }
 
-/* The library's best guess for `rows` rows. Columns of a wider matrix begin at any float; rounded factors are ours. */
-cublasStatus_t choose(struct linear *made, const Layouts &layouts, size_t rows)
+uint32_t alignment_of(const void *data, size_t stride)
+{
+    constexpr uint32_t wide = 16;
+    return reinterpret_cast<uintptr_t>(data) % wide || stride * sizeof(float) % wide ? sizeof(float) : wide;
+}
+
+/* Rounded factors are ours. With data NULL of matrices that begin well. */
+Alignments alignments_of(const struct linear *made, const void *in, const void *residual, size_t residual_stride,
+    const void *out, size_t out_stride)
+{
+    const bool rounded = made->device->format != FORMAT_FLOAT32;
+    return {alignment_of(rounded ? nullptr : in, rounded ? 0 : made->width), alignment_of(residual, residual_stride),
+        alignment_of(out, out_stride)};
+}
+
+/* The library's best guess for `rows` rows: it leaves out what needs a larger alignment than it is told. */
+cublasStatus_t choose(struct linear *made, const Layouts &layouts, size_t rows, const Alignments &alignments)
 {
     const uint64_t workspace = made->device->workspace_bytes;
-    const uint32_t alignment = sizeof(float), ours = 16;
-    const bool rounded = made->device->format != FORMAT_FLOAT32;
+    const struct {
+        cublasLtMatmulPreferenceAttributes_t name;
+        const uint32_t *value;
+    } wanted[] = {{CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &alignments.in},
+        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &alignments.residual},
+        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &alignments.out}};
     cublasLtMatmulPreference_t preference = nullptr;
     cublasLtMatmulHeuristicResult_t best = {};
     int found = 0;
@@ -102,24 +132,23 @@ cublasStatus_t choose(struct linear *made, const Layouts &layouts, size_t rows)
     if (!status)
         status = cublasLtMatmulPreferenceSetAttribute(
             preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace);
-    for (cublasLtMatmulPreferenceAttributes_t which : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
-             CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
+    for (const auto &alignment : wanted)
         if (!status)
-            status = cublasLtMatmulPreferenceSetAttribute(preference, which,
-                rounded && which == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES ? &ours : &alignment, sizeof alignment);
+            status = cublasLtMatmulPreferenceSetAttribute(
+                preference, alignment.name, alignment.value, sizeof *alignment.value);
     if (!status)
         status = cublasLtMatmulAlgoGetHeuristic(made->device->products, made->product, layouts.weight, layouts.in,
             layouts.residual, layouts.out, preference, 1, &best, &found);
     if (preference) cublasLtMatmulPreferenceDestroy(preference);
     if (!status && !found) status = CUBLAS_STATUS_NOT_SUPPORTED;
-    if (!status) made->algorithms.push_back({rows, best.algo, best.workspaceSize});
+    if (!status) made->algorithms.push_back({rows, alignments, best.algo, best.workspaceSize});
     return status;
 }
 
-const Algorithm *find(const struct linear *linear, size_t rows)
+const Algorithm *find(const struct linear *linear, size_t rows, const Alignments &alignments)
 {
     for (const Algorithm &algorithm : linear->algorithms)
-        if (algorithm.rows == rows) return &algorithm;
+        if (algorithm.rows == rows && algorithm.alignments == alignments) return &algorithm;
     return nullptr;
 }
 
@@ -188,7 +217,9 @@ enum t2t_status t2t_cuda_linear_open(struct layer_device *device, struct linear 
         Layouts layouts;
         status = describe(made);
         if (!status) status = make_layouts(&layouts, made, rows, shape->out_features, shape->out_features);
-        if (!status) status = choose(made, layouts, rows);
+        if (!status)
+            status = choose(made, layouts, rows,
+                alignments_of(made, nullptr, nullptr, shape->out_features, nullptr, shape->out_features));
     }
     if (!error && !status) {
         *linear = made;
@@ -224,9 +255,11 @@ void t2t_cuda_linear(struct layer_device *device, const struct linear *linear, s
     }
     Layouts layouts;
     cublasStatus_t status = make_layouts(&layouts, linear, rows, before.stride, out.stride);
-    if (!status && !find(linear, rows)) status = choose(const_cast<struct linear *>(linear), layouts, rows);
+    const Alignments alignments = alignments_of(linear, in.data, before.data, before.stride, out.data, out.stride);
+    if (!status && !find(linear, rows, alignments))
+        status = choose(const_cast<struct linear *>(linear), layouts, rows, alignments);
     if (!status) {
-        const Algorithm *algorithm = find(linear, rows);
+        const Algorithm *algorithm = find(linear, rows, alignments);
         status = cublasLtMatmul(device->products, linear->product, &one, linear->weight, layouts.weight, factors,
             layouts.in, &added, before.data, layouts.residual, out.data, layouts.out, &algorithm->algorithm,
             device->workspace, algorithm->workspace, device->stream);

@@ -22,8 +22,17 @@ size_t probe(size_t number, char *reason, size_t bytes)
         snprintf(reason, bytes, "the NVIDIA driver is a stub: libcuda.so.1 of the toolkit stands before the driver's");
         return 0;
     }
-    if (error || !count) {
+    if (error == cudaErrorInsufficientDriver) {
+        snprintf(reason, bytes, "the NVIDIA driver is too old for the module, which was built with CUDA %d.%d",
+            CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+        return 0;
+    }
+    if (error == cudaErrorNoDevice || (!error && !count)) {
         snprintf(reason, bytes, "no CUDA device: %s", error ? cudaGetErrorString(error) : "the driver knows of none");
+        return 0;
+    }
+    if (error) { /* there may well be one */
+        snprintf(reason, bytes, "CUDA devices cannot be used: %s", cudaGetErrorString(error));
         return 0;
     }
     if (number >= static_cast<size_t>(count)) {

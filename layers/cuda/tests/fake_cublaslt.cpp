@@ -51,6 +51,19 @@ bool is_usable(const Layout &layout, const void *data)
            static_cast<size_t>(layout.leading) * bytes % alignment == 0;
 }
 
+/* What an algorithm was told of B, C and D when it was asked for: it is in the algorithm. Told less than is there, the
+ * library would leave out its fast algorithms; told more, run one that fails. */
+constexpr cublasLtMatmulPreferenceAttributes_t told[] = {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+    CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
+
+bool is_told(uint64_t alignment, const Layout &layout, const void *data)
+{
+    const size_t bytes = layout.type == CUDA_R_32F ? sizeof(float) : sizeof(uint16_t);
+    const bool wide =
+        reinterpret_cast<uintptr_t>(data) % 16 == 0 && static_cast<size_t>(layout.leading) * bytes % 16 == 0;
+    return alignment == (wide ? 16 : bytes);
+}
+
 double element(const Layout &layout, const void *data, uint64_t row, uint64_t column)
 {
     const uint64_t at = column * static_cast<uint64_t>(layout.leading) + row;
@@ -128,6 +141,11 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t used, cublasLtMat
     memset(results, 0, sizeof *results);
     results->workspaceSize = WORKSPACE;
     results->state = CUBLAS_STATUS_SUCCESS;
+    for (size_t i = 0; i < 3; i++) {
+        uint32_t alignment = 0;
+        cublasLtMatmulPreferenceGetAttribute(preference, told[i], &alignment, sizeof alignment, &bytes);
+        results->algo.data[i] = alignment;
+    }
     *found = 1;
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -149,7 +167,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t used, cublasLtMatmulDesc_t descri
     if (!is_supported(product, as, bs, cs, ds) || factor != 1) return CUBLAS_STATUS_NOT_SUPPORTED;
     if (!is_usable(as, a) || !is_usable(bs, b) || !is_usable(ds, d) || (added != 0 && !is_usable(cs, c)) ||
         as.rows != bs.rows || ds.rows != as.columns || ds.columns != bs.columns || cs.rows != ds.rows ||
-        cs.columns != ds.columns || !workspace || workspace_bytes < WORKSPACE)
+        cs.columns != ds.columns || !workspace || workspace_bytes < WORKSPACE || !is_told(algorithm->data[0], bs, b) ||
+        !is_told(algorithm->data[1], cs, c) || !is_told(algorithm->data[2], ds, d))
         return CUBLAS_STATUS_INVALID_VALUE;
     emulation::queue(stream, [=] {
         memset(workspace, 0xff, WORKSPACE);

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-enum { METHODS = 7, PARTS = 4, BATCHES = 2, WAYS = 3 };
+enum { METHODS = 7, PARTS = 4, BATCHES = 2, WAYS = 4 };
 
 static const char *program;
 
@@ -47,7 +47,7 @@ static void every_method_has_its_times(void **state)
 
     const json_t *rows = json_object_get(report, "results"), *row;
     assert_int_equal(json_array_size(rows), METHODS * PARTS * BATCHES * WAYS);
-    size_t index, exact = 0, graphs = 0;
+    size_t index, exact = 0, graphs = 0, halves = 0;
     json_array_foreach(rows, index, row)
     {
         const bool is_exact = strcmp(text(row, "method"), "exact") == 0;
@@ -60,10 +60,12 @@ static void every_method_has_its_times(void **state)
         const double ratio = number(row, "ms") / number(same, "ms") / number(row, "ratio_to_exact");
         assert_true(ratio > 0.1 && ratio < 10);
         exact += is_exact ? 1 : 0;
+        halves += strcmp(text(row, "dtype"), "float16") == 0 ? 1 : 0;
         graphs += json_is_true(json_object_get(row, "cuda_graph")) ? 1 : 0;
     }
     assert_int_equal(exact, PARTS * BATCHES * WAYS);
-    assert_int_equal(graphs, METHODS * PARTS * BATCHES);
+    assert_int_equal(graphs, 2 * METHODS * PARTS * BATCHES);
+    assert_int_equal(halves, METHODS * PARTS * BATCHES);
 
     const json_t *off = json_object_get(report, "logits_off_in_deviations");
     const char *method;

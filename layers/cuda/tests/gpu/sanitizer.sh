@@ -12,6 +12,8 @@ fi
 [ $status -eq 0 ] || { echo "failed: $1 fails without the sanitizer"; exit 1; }
 [ -n "$sanitizer" ] || { echo "skipped: no compute-sanitizer in PATH or /usr/local/cuda/bin"; exit 77; }
 for tool in memcheck racecheck synccheck; do
-    echo "$sanitizer --tool $tool"
-    "$sanitizer" --tool "$tool" --error-exitcode 1 "$1" || exit 1
+    for format in float32 float16; do
+        echo "$sanitizer --tool $tool, $format"
+        "$sanitizer" --tool "$tool" --error-exitcode 1 "$1" $format || exit 1
+    done
 done

@@ -86,11 +86,20 @@ static void open_bench(bool is_small)
     }
 }
 
-static struct t2t_session *open_session(const struct layer_ops *ops, size_t batch, bool graph, bool tf32)
+/* A way of running the network. */
+struct way {
+    const char *title;
+    enum number_format format;
+    bool graph, tf32;
+};
+static const struct way ways[] = {{"", FORMAT_FLOAT32, false, false}, {", graph", FORMAT_FLOAT32, true, false},
+    {", TF32", FORMAT_FLOAT32, false, true}, {", float16, graph", FORMAT_FLOAT16, true, false}};
+
+static struct t2t_session *open_session(const struct layer_ops *ops, size_t batch, const struct way *way)
 {
     const struct t2t_session_options options = {.batch = batch,
         .ops = ops,
-        .device = {.graph = graph, .tf32 = tf32},
+        .device = {.format = way->format, .graph = way->graph, .tf32 = way->tf32},
         .plans = bench.plans,
         .plan_count = METHODS};
     struct t2t_session *session;
@@ -131,11 +140,11 @@ static void parts_of(const struct t2t_costs *costs, double ms[PARTS])
 }
 
 /* One batch size in one way of running; results are appended. */
-static void measure(json_t *results, size_t batch, bool graph, bool tf32)
+static void measure(json_t *results, size_t batch, const struct way *way)
 {
     static double ms[METHODS][PARTS][MOST_ROUNDS];
-    struct t2t_session *session = open_session(t2t_cuda_ops(), batch, graph, tf32);
-    if (!graph && !tf32) snprintf(bench.device, sizeof bench.device, "%s", t2t_session_describe(session));
+    struct t2t_session *session = open_session(t2t_cuda_ops(), batch, way);
+    if (way == ways) snprintf(bench.device, sizeof bench.device, "%s", t2t_session_describe(session));
     for (size_t i = 0; i < WARMUP * METHODS; i++) forward(session, i % METHODS, batch);
     for (size_t round = 0; round < bench.rounds; round++)
         for (size_t turn = 0; turn < METHODS; turn++) {
@@ -151,12 +160,13 @@ static void measure(json_t *results, size_t batch, bool graph, bool tf32)
             for (size_t round = 0; round < bench.rounds; round++)
                 ratio[round] = ms[method][part][round] / ms[0][part][round];
             json_array_append_new(
-                results, json_pack("{s:i, s:b, s:b, s:s, s:s, s:f, s:f}", "batch", (int)batch, "cuda_graph", graph,
-                             "tf32", tf32, "method", names[method], "part", parts[part], "ms",
-                             median(ms[method][part], bench.rounds), "ratio_to_exact", median(ratio, bench.rounds)));
+                results, json_pack("{s:i, s:s, s:b, s:b, s:s, s:s, s:f, s:f}", "batch", (int)batch, "dtype",
+                             number_format_name(way->format), "cuda_graph", way->graph, "tf32", way->tf32, "method",
+                             names[method], "part", parts[part], "ms", median(ms[method][part], bench.rounds),
+                             "ratio_to_exact", median(ratio, bench.rounds)));
         }
     t2t_session_close(session);
-    printf("batch %zu%s%s:", batch, graph ? ", graph" : "", tf32 ? ", TF32" : "");
+    printf("batch %zu%s:", batch, way->title);
     for (size_t i = 0; i < METHODS; i++) printf("  %s %.3f ms", names[i], median(ms[i][0], bench.rounds));
     printf("\n");
 }
@@ -165,8 +175,7 @@ static void measure(json_t *results, size_t batch, bool graph, bool tf32)
 static json_t *deviations(void)
 {
     const size_t classes = t2t_model_config(bench.model)->num_classes;
-    struct t2t_session *host = open_session(NULL, 1, false, false),
-                       *cuda = open_session(t2t_cuda_ops(), 1, false, false);
+    struct t2t_session *host = open_session(NULL, 1, ways), *cuda = open_session(t2t_cuda_ops(), 1, ways);
     json_t *all = json_object();
     float *wanted = malloc(classes * sizeof *wanted);
     if (!wanted) exit(EXIT_FAILURE);
@@ -199,7 +208,7 @@ int main(int argc, char **argv)
     open_bench(is_small);
     json_t *results = json_array();
     for (size_t i = 0; i < bench.batch_count; i++)
-        for (int way = 0; way < 3; way++) measure(results, bench.batches[i], way == 1, way == 2);
+        for (size_t way = 0; way < sizeof ways / sizeof *ways; way++) measure(results, bench.batches[i], &ways[way]);
     json_t *off = deviations();
     json_t *report = json_pack("{s:s, s:s, s:s, s:s, s:i, s:o, s:o}", "kind", "t2tvit: times on a CUDA device",
         "version", T2T_VERSION, "device", bench.device, "model", t2t_model_config(bench.model)->name, "rounds",

@@ -2,6 +2,8 @@
 their definitions (references.py); then the same with faults in the PTX, which must be noticed.
 
     kernels.py NVCC ARCHITECTURE    for example nvcc 80; exits 1 where a kernel or a missed fault is wrong
+
+Tensor cores of sm_75 take other instructions than those since sm_80, whose PTX is the same up to sm_90.
 """
 import os
 import re
@@ -60,7 +62,9 @@ def rows_of(device, x):
 
 
 def kernels_named(text, pattern):
-    return re.findall(r'\.entry\s+(\w*%s\w*)\s*\(' % pattern, text)
+    """Those that can run: where the device is refused, bfloat16 is a trap."""
+    names = re.findall(r'\.entry\s+(\w*%s\w*)\s*\(' % pattern, text)
+    return [name for name in names if 'mma.sync.aligned.m16n8k8.' not in text or 'bfloat16' not in name]
 
 
 def plain(kernel):
@@ -261,7 +265,7 @@ FAULTS = (
 # inline PTX that nvcc does not look into
 INLINE_FAULTS = (
     ('parts of a factor change places', 'exact_attention',
-     r'(mma\.sync\S*\s+\{[^}]*\}, \{[^,]*), *([^,]*), *([^,]*),', 0, r'\1, \3, \2,'),
+     r'(mma\.sync\S*\s+\{[^}]*\}, *\{)([^,]*), *([^,}]*)', 0, r'\1\3, \2'),
     ('a factor is not transposed', 'exact_attention', r'\.x4\.trans', 0, '.x4'),
 )
 
