@@ -42,7 +42,7 @@ build gcc -DCMAKE_C_COMPILER=gcc
 run gcc
 
 say "attention again with each instruction set that this processor has"
-for level in c avx2 avx512 avx512_bf16; do
+for level in c avx2 avx512 avx512_bf16 amx_bf16; do
     if T2TVIT_CPU=$level build-check/gcc/eval/t2tvit-classify --version >/dev/null 2>&1; then
         echo "T2TVIT_CPU=$level"
         T2TVIT_CPU=$level run gcc -R 'attention|bfloat16' --quiet

@@ -128,7 +128,7 @@ struct layer_ops {
         struct matrix q, struct matrix v, struct matrix out, void *scratch);
 };
 
-/* The CPU; T2TVIT_CPU=c|avx2|avx512|avx512_bf16 in the environment forces an instruction set when the device is opened. */
+/* The CPU; T2TVIT_CPU=c|avx2|avx512|avx512_bf16|amx_bf16 in the environment forces an instruction set when the device is opened. */
 extern const struct layer_ops t2t_cpu_ops;
 
 #endif

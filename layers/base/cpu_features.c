@@ -6,12 +6,21 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static bool is_intel(void)
 {
     uint32_t a, b, c, d;
     return __get_cpuid(0, &a, &b, &c, &d) && b == signature_INTEL_ebx && c == signature_INTEL_ecx &&
            d == signature_INTEL_edx;
+}
+
+/* Linux keeps tiles for a process only once it has asked. */
+static bool tiles_are_granted(void)
+{
+    enum { REQUEST = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM, its component of the registers' state */
+    return syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
 }
 
 static uint64_t saved_registers(void)
@@ -42,7 +51,7 @@ struct t2t_cpu_features t2t_cpu_features(void)
                       (saved & ZMM) == ZMM;
     if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) features.avx512bf16 = features.avx512 && (a & AVX512_BF16);
     features.slow_bf16 = features.avx512bf16 && is_intel();
-    features.amx_bf16 = features.avx512bf16 && amx && (saved & TILES) == TILES;
+    features.amx_bf16 = features.avx512bf16 && amx && (saved & TILES) == TILES && tiles_are_granted();
     return features;
 }
 

@@ -10,7 +10,7 @@ struct t2t_cpu_features {
     bool avx512;     /* AVX-512 F, BW, DQ, VL, and the system saves zmm registers */
     bool avx512bf16; /* additionally AVX512_BF16 */
     bool slow_bf16; /* its products take longer than as many of float32, as on Intel's processors (there AMX is fast) */
-    bool amx_bf16;  /* additionally AMX tiles with bfloat16, and the system saves tile data */
+    bool amx_bf16;  /* additionally AMX tiles with bfloat16, and the system keeps them for this process */
 };
 
 struct t2t_cpu_features t2t_cpu_features(void);

@@ -8,11 +8,10 @@
 
 enum { GROUP = 64 }; /* queries, a multiple of every set's lanes */
 
-_Static_assert(T2T_KEY_BLOCK % 2 == 0, "a block of keys is whole pairs");
-
 /* An (image, head) in bfloat16. */
 struct packed {
-    bfloat16_pair *k, *v; /* [keys, pairs of head_dim], [pairs of keys, value_dim] */
+    bfloat16_pair *k; /* [keys, pairs of head_dim] */
+    bfloat16_pair *v; /* [blocks of keys, value pairs of a block, value_dim], each a run of its own */
 };
 
 struct exact {
@@ -39,8 +38,8 @@ static void pack(const void *method, struct task_place place, size_t task)
     const size_t first = task * T2T_KEY_BLOCK, count = fewer(call->shape.keys - first, T2T_KEY_BLOCK);
     kernels->pack_keys(head.k + first * call->k_stride, call->k_stride, NULL, count, call->shape.head_dim,
         packed->k + first * t2t_pairs(call->shape.head_dim));
-    kernels->pack_values(head.v + first * call->v_stride, call->v_stride, NULL, count, call->shape.value_dim,
-        packed->v + first / 2 * call->shape.value_dim);
+    kernels->pack_values(head.v + first * call->v_stride, call->v_stride, NULL, count, call->shape.value_dim, 0,
+        packed->v + task * t2t_value_pairs(T2T_KEY_BLOCK) * call->shape.value_dim);
 }
 
 /* Takes a block of keys into the softmax of a tile. */
@@ -53,7 +52,7 @@ static void attend_block(const struct exact *exact, struct task_place place, con
     if (exact->packed) {
         const struct packed *packed = &exact->packed[place.memory];
         const struct bfloat16_run run = {.k = packed->k + key * t2t_pairs(call->shape.head_dim),
-            .v = packed->v + key / 2 * call->shape.value_dim,
+            .v = packed->v + key / T2T_KEY_BLOCK * t2t_value_pairs(T2T_KEY_BLOCK) * call->shape.value_dim,
             .keys = keys,
             .narrow = narrow};
         kernels->bfloat16->attend(tile, &run);
@@ -106,10 +105,11 @@ static struct packed *take_packed(const struct cpu_attention *attention, struct 
 {
     const struct attention_shape *shape = &attention->call->shape;
     const size_t in_flight = t2t_units_at_a_time(attention);
+    const size_t blocks = (shape->keys + T2T_KEY_BLOCK - 1) / T2T_KEY_BLOCK;
     struct packed *packed = t2t_arena_take(arena, in_flight, sizeof *packed);
     for (size_t i = 0; i < in_flight; i++) {
         const struct packed one = {.k = t2t_arena_take(arena, shape->keys * t2t_pairs(shape->head_dim), sizeof *one.k),
-            .v = t2t_arena_take(arena, t2t_pairs(shape->keys) * shape->value_dim, sizeof *one.v)};
+            .v = t2t_arena_take(arena, blocks * t2t_value_pairs(T2T_KEY_BLOCK) * shape->value_dim, sizeof *one.v)};
         if (packed) packed[i] = one;
     }
     return packed;

@@ -79,7 +79,7 @@ static void hold_samples(
         return;
     }
     kde->kernels->bfloat16->pack_keys(k, dim, NULL, taken, dim, own->packed_k);
-    kde->kernels->bfloat16->pack_values(v, value_dim, NULL, taken, value_dim, own->packed_v);
+    kde->kernels->bfloat16->pack_values(v, value_dim, NULL, taken, value_dim, 0, own->packed_v);
     if (taken % 2 == 0) return; /* else a key that nobody sees, whose value is 0 */
     memset(own->packed_k + taken * t2t_pairs(dim), 0, t2t_pairs(dim) * sizeof *own->packed_k);
     own->bias[taken] = T2T_HIDDEN;
@@ -98,7 +98,7 @@ static void gather_block(const struct kde *kde, const struct kde_unit *memory, c
         kde->kernels->bfloat16->pack_keys(
             head->k, call->k_stride, order, end - begin, dim, own->packed_k + before * t2t_pairs(dim));
         kde->kernels->bfloat16->pack_values(
-            head->v, call->v_stride, order, end - begin, value_dim, own->packed_v + before / 2 * value_dim);
+            head->v, call->v_stride, order, end - begin, value_dim, before, own->packed_v);
     } else {
         kde->kernels->gather_rows(head->k, call->k_stride, order, end - begin, dim, own->k + before * dim);
         kde->kernels->gather_rows(head->v, call->v_stride, order, end - begin, value_dim, own->v + before * value_dim);
@@ -208,7 +208,7 @@ static struct kde_thread take_thread(struct t2t_arena *arena, const struct kde *
     own.k = t2t_arena_take(arena, plain * shape->head_dim, sizeof *own.k);
     own.v = t2t_arena_take(arena, plain * shape->value_dim, sizeof *own.v);
     own.packed_k = t2t_arena_take(arena, packed * t2t_pairs(shape->head_dim), sizeof *own.packed_k);
-    own.packed_v = t2t_arena_take(arena, t2t_pairs(packed) * shape->value_dim, sizeof *own.packed_v);
+    own.packed_v = t2t_arena_take(arena, t2t_value_pairs(packed) * shape->value_dim, sizeof *own.packed_v);
     own.bias = t2t_arena_take(arena, keys, sizeof *own.bias);
     return own;
 }

@@ -7,12 +7,13 @@
 
 extern const struct attention_kernels t2t_kernels_c;
 #ifdef __x86_64__
-extern const struct attention_kernels t2t_kernels_avx2, t2t_kernels_avx512, t2t_kernels_avx512_bf16;
+extern const struct attention_kernels t2t_kernels_avx2, t2t_kernels_avx512, t2t_kernels_avx512_bf16,
+    t2t_kernels_amx_bf16;
 #endif
 
 const struct attention_kernels *const t2t_kernel_sets[] = {
 #ifdef __x86_64__
-    &t2t_kernels_avx512_bf16, &t2t_kernels_avx512, &t2t_kernels_avx2,
+    &t2t_kernels_amx_bf16, &t2t_kernels_avx512_bf16, &t2t_kernels_avx512, &t2t_kernels_avx2,
 #endif
     &t2t_kernels_c, NULL};
 

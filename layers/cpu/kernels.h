@@ -70,10 +70,13 @@ struct feature_run {
 /* Numbers in bfloat16, two to 32 bits: the first in the low half. An odd last one has 0 beside it. */
 typedef uint32_t bfloat16_pair;
 
+/* Values in bfloat16 lie in blocks of so many pairs of keys, what a matrix unit takes at a time. */
+enum { T2T_PAIR_BLOCK = 16 };
+
 /* Keys for every query of a tile, in bfloat16. */
 struct bfloat16_run {
     const bfloat16_pair *k; /* [keys, pairs of head_dim] */
-    const bfloat16_pair *v; /* [pairs of keys, value_dim] */
+    const bfloat16_pair *v; /* [blocks of pairs of keys, value_dim, PAIR_BLOCK], 0 behind the last key */
     size_t keys;
     const float *bias; /* [keys] added to the scores (base 2), or NULL */
     bool narrow;
@@ -84,16 +87,29 @@ static inline size_t t2t_pairs(size_t count)
     return (count + 1) / 2;
 }
 
+/* Pairs of keys that the values of a run have room for. */
+static inline size_t t2t_value_pairs(size_t keys)
+{
+    return (t2t_pairs(keys) + T2T_PAIR_BLOCK - 1) / T2T_PAIR_BLOCK * T2T_PAIR_BLOCK;
+}
+
+/* t2t_keys_together() in bfloat16: whole blocks of pairs, but for the last. */
+static inline size_t t2t_pairs_together(size_t left)
+{
+    return left <= T2T_MOST_KEYS ? left : T2T_MOST_KEYS / (2 * T2T_PAIR_BLOCK) * (2 * T2T_PAIR_BLOCK);
+}
+
 /* The running softmax with q, k, v and the weights that multiply v rounded to bfloat16; products are summed in float32,
  * and so are the weights themselves, unrounded. kernels_bfloat16_c.c is the definition. */
 struct bfloat16_kernels {
     /* The tile's query memory = factor * rows[i], pairs of channels [pairs of head_dim, lanes]; 0 beyond `count`. */
     void (*load_queries)(const float *const *rows, size_t count, size_t head_dim, float factor, bfloat16_pair *query);
-    /* Row i is x + order[i] * stride, or x + i * stride without an order. out as in struct bfloat16_run. */
+    /* Row i is x + order[i] * stride, or x + i * stride without an order. out as in struct bfloat16_run: there the row is
+     * key `at` + i of the values, `at` even; what is behind the last row in its block becomes 0. */
     void (*pack_keys)(
         const float *x, size_t stride, const uint32_t *order, size_t rows, size_t dim, bfloat16_pair *out);
     void (*pack_values)(
-        const float *x, size_t stride, const uint32_t *order, size_t rows, size_t dim, bfloat16_pair *out);
+        const float *x, size_t stride, const uint32_t *order, size_t rows, size_t dim, size_t at, bfloat16_pair *out);
     /* Takes keys into the running softmax of a tile whose queries are pairs. */
     void (*attend)(const struct query_tile *tile, const struct bfloat16_run *run);
     /* out[i] = x[i], rounded. */

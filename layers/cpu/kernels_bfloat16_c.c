@@ -38,14 +38,23 @@ static void pack_keys(const float *x, size_t stride, const uint32_t *order, size
     }
 }
 
-static void pack_values(
-    const float *x, size_t stride, const uint32_t *order, size_t rows, size_t dim, bfloat16_pair *out)
+/* Where the pair of keys `pair` has its values in channel c. */
+static size_t value_place(size_t pair, size_t c, size_t dim)
 {
-    for (size_t i = 0; i < rows; i += 2) {
+    return (pair / T2T_PAIR_BLOCK * dim + c) * T2T_PAIR_BLOCK + pair % T2T_PAIR_BLOCK;
+}
+
+static void pack_values(
+    const float *x, size_t stride, const uint32_t *order, size_t rows, size_t dim, size_t at, bfloat16_pair *out)
+{
+    size_t pair = at / 2;
+    for (size_t i = 0; i < rows; i += 2, pair++) {
         const float *first = x + (order ? order[i] : i) * stride;
         const float *second = i + 1 < rows ? x + (order ? order[i + 1] : i + 1) * stride : NULL;
-        for (size_t c = 0; c < dim; c++) *out++ = pair_of(first[c], second ? second[c] : 0);
+        for (size_t c = 0; c < dim; c++) out[value_place(pair, c, dim)] = pair_of(first[c], second ? second[c] : 0);
     }
+    for (; pair % T2T_PAIR_BLOCK; pair++)
+        for (size_t c = 0; c < dim; c++) out[value_place(pair, c, dim)] = 0;
 }
 
 static void attend_block(const struct query_tile *tile, const struct bfloat16_run *run, size_t first, size_t count)
@@ -75,7 +84,7 @@ static void attend_block(const struct query_tile *tile, const struct bfloat16_ru
         for (size_t c = 0; c < tile->value_dim; c++) {
             float added = 0;
             for (size_t j = 0; j < count; j++) {
-                const bfloat16_pair v = run->v[(first + j) / 2 * tile->value_dim + c];
+                const bfloat16_pair v = run->v[value_place((first + j) / 2, c, tile->value_dim)];
                 added += scores[j * LANES + i] * (j % 2 ? second_of(v) : first_of(v));
             }
             tile->value[c * LANES + i] = tile->value[c * LANES + i] * rescale + added;
@@ -86,7 +95,7 @@ static void attend_block(const struct query_tile *tile, const struct bfloat16_ru
 static void attend(const struct query_tile *tile, const struct bfloat16_run *run)
 {
     for (size_t first = 0, count; first < run->keys; first += count) {
-        count = t2t_keys_together(run->keys - first);
+        count = t2t_pairs_together(run->keys - first);
         attend_block(tile, run, first, count);
     }
 }
