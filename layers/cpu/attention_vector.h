@@ -289,6 +289,37 @@ static void store_values(const struct query_tile *tile, float *const *rows, size
 
 #include "layers/cpu/kde_vector.h"
 
+/* ---- norms ---- */
+
+/* Sum of x, or of squares around `centre`. */
+INLINE float sum_row(const bool squares, const float *x, size_t count, float centre)
+{
+    vec even = vec_set(0), odd = vec_set(0);
+    size_t i = 0;
+    for (; i + 2 * WIDTH <= count; i += 2 * WIDTH) {
+        const vec first = vec_sub(vec_load(x + i), vec_set(centre));
+        const vec second = vec_sub(vec_load(x + i + WIDTH), vec_set(centre));
+        even = squares ? vec_fma(first, first, even) : vec_add(first, even);
+        odd = squares ? vec_fma(second, second, odd) : vec_add(second, odd);
+    }
+    float sum = sum_of(vec_eight(vec_add(even, odd)));
+    for (; i < count; i++) sum += squares ? (x[i] - centre) * (x[i] - centre) : x[i];
+    return sum;
+}
+
+static void layer_norm(const float *x, size_t channels, const float *weight, const float *bias, float *y)
+{
+    const float mean = sum_row(false, x, channels, 0) / (float)channels;
+    const float variance = sum_row(true, x, channels, mean) / (float)channels;
+    const float scale = 1 / sqrtf(variance + T2T_LAYER_NORM_EPSILON);
+    size_t c = 0;
+    for (; c + WIDTH <= channels; c += WIDTH) {
+        const vec normed = vec_mul(vec_sub(vec_load(x + c), vec_set(mean)), vec_set(scale));
+        vec_store(y + c, vec_fma(normed, vec_load(weight + c), vec_load(bias + c)));
+    }
+    for (; c < channels; c++) y[c] = (x[c] - mean) * scale * weight[c] + bias[c];
+}
+
 const struct attention_kernels LEVEL(t2t_kernels);
 const struct attention_kernels LEVEL(t2t_kernels) = {
     .name = LEVEL_NAME,
@@ -307,6 +338,7 @@ const struct attention_kernels LEVEL(t2t_kernels) = {
     .gram_times = gram_times,
     .row_norms = row_norms,
     .gather_rows = gather_rows,
+    .layer_norm = layer_norm,
     .row_distances = row_distances,
 #ifdef LEVEL_BFLOAT16
     .bfloat16 = &LEVEL_BFLOAT16,

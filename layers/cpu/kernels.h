@@ -24,6 +24,9 @@ static inline size_t t2t_keys_together(size_t left)
     return left <= T2T_MOST_KEYS ? left : T2T_KEY_BLOCK;
 }
 
+/* What PyTorch's LayerNorm adds to a variance unless told otherwise, and so T2T-ViT. */
+#define T2T_LAYER_NORM_EPSILON 1e-5F
+
 /* Keys whose score lies this far below the largest (base 2) get no weight at all. 2^-100 is lost in any float32 sum that
  * the largest is part of, but its product with a value is soon subnormal, and those cost many processors hundreds of
  * cycles each. */
@@ -148,6 +151,8 @@ struct attention_kernels {
     void (*row_norms)(const float *v, size_t stride, size_t rows, size_t dim, float *norm);
     /* distance[i] = |v_i - centre|, centre [dim]. */
     void (*row_distances)(const float *v, size_t stride, size_t rows, size_t dim, const float *centre, float *distance);
+    /* y[c] = (x[c] - mean) / sqrt(variance + LAYER_NORM_EPSILON) * weight[c] + bias[c] with x's biased variance; y may be x. */
+    void (*layer_norm)(const float *x, size_t channels, const float *weight, const float *bias, float *y);
     /* NULL: the processor has no such products, and attention stays in float32. */
     const struct bfloat16_kernels *bfloat16;
 };

@@ -198,6 +198,39 @@ static void row_distances(const float *v, size_t stride, size_t rows, size_t dim
     }
 }
 
+/* Partial sums: the compiler may not reorder a single one, so these are what lets it use vectors. */
+static float sum(const float *restrict x, size_t count)
+{
+    float partial[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        for (size_t lane = 0; lane < LANES; lane++) partial[lane] += x[i + lane];
+    for (size_t lane = 0; i < count; i++, lane++) partial[lane] += x[i];
+    for (size_t half = LANES / 2; half; half /= 2)
+        for (size_t lane = 0; lane < half; lane++) partial[lane] += partial[lane + half];
+    return partial[0];
+}
+
+static float sum_of_squares_around(float mean, const float *restrict x, size_t count)
+{
+    float partial[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        for (size_t lane = 0; lane < LANES; lane++) partial[lane] += (x[i + lane] - mean) * (x[i + lane] - mean);
+    for (size_t lane = 0; i < count; i++, lane++) partial[lane] += (x[i] - mean) * (x[i] - mean);
+    for (size_t half = LANES / 2; half; half /= 2)
+        for (size_t lane = 0; lane < half; lane++) partial[lane] += partial[lane + half];
+    return partial[0];
+}
+
+static void layer_norm(const float *x, size_t channels, const float *weight, const float *bias, float *y)
+{
+    const float mean = sum(x, channels) / (float)channels;
+    const float variance = sum_of_squares_around(mean, x, channels) / (float)channels;
+    const float scale = 1 / sqrtf(variance + T2T_LAYER_NORM_EPSILON);
+    for (size_t c = 0; c < channels; c++) y[c] = (x[c] - mean) * scale * weight[c] + bias[c];
+}
+
 const struct attention_kernels t2t_kernels_c = {
     .name = "c",
     .supported = supported,
@@ -212,6 +245,7 @@ const struct attention_kernels t2t_kernels_c = {
     .gram_times = gram_times,
     .row_norms = row_norms,
     .gather_rows = gather_rows,
+    .layer_norm = layer_norm,
     .row_distances = row_distances,
     .bfloat16 = &t2t_bfloat16_c,
 };

@@ -234,6 +234,42 @@ static void softmax(void **state)
     for_every_set(not_a_number_of);
 }
 
+/* Against the definition in float64, the second time in place. */
+static void layer_norm_of(const struct attention_kernels *set)
+{
+    static const size_t widths[] = {1, 2, 7, 8, 12, 15, 16, 17, 31, 32, 33, 63, 64, 65, 147, 384, 576};
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+        const size_t width = widths[i];
+        float *x = strided_input("x", i, 1, width, 2), *y = guarded(width), *in_place = guarded(width);
+        float *weight = strided_input("weight", i, 1, width, 1), *bias = strided_input("bias", i, 1, width, 1);
+        double mean = 0, variance = 0;
+        for (size_t c = 0; c < width; c++) in_place[c] = x[c] += 3;
+        for (size_t c = 0; c < width; c++) mean += (double)x[c] / (double)width;
+        for (size_t c = 0; c < width; c++) variance += pow((double)x[c] - mean, 2) / (double)width;
+        set->layer_norm(x, width, weight, bias, y);
+        set->layer_norm(in_place, width, weight, bias, in_place);
+        for (size_t c = 0; c < width; c++) {
+            const double normed = ((double)x[c] - mean) / sqrt(variance + (double)T2T_LAYER_NORM_EPSILON);
+            const double wanted = normed * (double)weight[c] + (double)bias[c];
+            if (!(fabs((double)y[c] - wanted) <= 4e-6)) /* the mean is rounded beside 5 */
+                fail_msg(
+                    "%s: LayerNorm of %zu: element %zu is %.9g, not %.9g", set->name, width, c, (double)y[c], wanted);
+        }
+        assert_memory_equal(in_place, y, width * sizeof *y);
+        free(x);
+        free(weight);
+        free(bias);
+        release(y, width);
+        release(in_place, width);
+    }
+}
+
+static void layer_norm(void **state)
+{
+    (void)state;
+    for_every_set(layer_norm_of);
+}
+
 static void chooses_by_name(void **state)
 {
     (void)state;
@@ -265,6 +301,7 @@ static void chooses_by_name(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(softmax), cmocka_unit_test(chooses_by_name)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(softmax), cmocka_unit_test(layer_norm), cmocka_unit_test(chooses_by_name)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
