@@ -57,8 +57,8 @@ INLINE void transpose16(__m512i row[T2T_PAIR_BLOCK])
             quad[i + 2 * h] = _mm512_unpacklo_epi64(pair[i + h], pair[i + 2 + h]);
             quad[i + 2 * h + 1] = _mm512_unpackhi_epi64(pair[i + h], pair[i + 2 + h]);
         }
-    for (size_t i = 0; i < 4;
-         i++) { /* a quad has its four columns' numbers of four rows, 128 bits for each fourth row */
+    /* A quad has four columns' numbers of four rows: 128 bits each of columns i, i + 4, i + 8 and i + 12. */
+    for (size_t i = 0; i < 4; i++) {
         const __m512i low = _mm512_shuffle_i32x4(quad[i], quad[4 + i], 0x88);
         const __m512i high = _mm512_shuffle_i32x4(quad[8 + i], quad[12 + i], 0x88);
         const __m512i low_odd = _mm512_shuffle_i32x4(quad[i], quad[4 + i], 0xdd);
