@@ -35,6 +35,15 @@ enum number_format t2t_chosen_format(const struct model_options *options)
     return formats[options->dtype];
 }
 
+/* Products in bfloat16 that take longer than those in float32 save nobody time. */
+static void warn_of_slow_bfloat16(void)
+{
+    const struct t2t_cpu_features features = t2t_cpu_features();
+    if (features.amx_bf16 || (features.avx512bf16 && !features.slow_bf16)) return;
+    t2t_warn(
+        "--dtype bfloat16: this processor multiplies it more slowly than float32, which is the faster --dtype here");
+}
+
 enum t2t_status t2t_choose_device(const struct model_options *options, struct chosen_device *device)
 {
     char reason[T2T_REASON_BYTES];
@@ -48,6 +57,7 @@ enum t2t_status t2t_choose_device(const struct model_options *options, struct ch
         t2t_warn("--tf32 has no meaning on the CPU, whose products are %s", number_format_name(device->options.format));
     else if (!status && options->tf32 && device->options.format != FORMAT_FLOAT32)
         t2t_warn("--tf32 has no meaning beside --dtype %s", number_format_name(device->options.format));
+    if (!status && device->ops == &t2t_cpu_ops && device->options.format == FORMAT_BFLOAT16) warn_of_slow_bfloat16();
     if (!status && options->graph && device->ops == &t2t_cpu_ops)
         status = t2t_fail(T2T_BAD_USAGE, "--cuda-graph: the CPU has no CUDA graphs; leave it out%s%s",
             *reason ? ", or see to a CUDA device: " : ", or use --device cuda", reason);
