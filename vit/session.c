@@ -5,11 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-size_t t2t_session_layers(const struct t2t_session *session)
-{
-    return T2T_TOKEN_LAYERS + t2t_model_config(session->model)->depth;
-}
-
 /* ---- products ---- */
 
 static enum t2t_status open_product(struct t2t_session *session, struct linear **linear, size_t images, size_t tokens,

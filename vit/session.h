@@ -92,7 +92,10 @@ void t2t_session_settle(struct t2t_session *session);
 /* session_memory.c: plans and reserves the memory of all lanes. */
 enum t2t_status t2t_session_reserve_memory(struct t2t_session *session);
 
-size_t t2t_session_layers(const struct t2t_session *session);
+static inline size_t t2t_session_layers(const struct t2t_session *session)
+{
+    return T2T_TOKEN_LAYERS + t2t_model_config(session->model)->depth;
+}
 
 /* Draws of one (image, head) of a layer under a plan. */
 struct attention_draw_counts t2t_layer_draws(

@@ -1,4 +1,4 @@
-/* What the steps of KDEformer share: order (kde_order.c), probabilities of keys (kde_norm.c, kde_pilot.c), samples
+/* What the steps of KDEformer share: blocks (kde_blocks.c), order (kde_order.c), probabilities of keys (kde_norm.c, kde_pilot.c), samples
  * (kde_samples.c), and the attention over blocks and samples (kde_attention.c).
  *
  * The blocks are cut into 1, 2 or 4 groups of consecutive blocks; each group has samples of its own.

@@ -118,48 +118,32 @@ INLINE void tile_value_block(
     }
 }
 
-INLINE void tile_attend_halves(const size_t halves, const struct query_tile *tile, const struct bfloat16_run *run)
+static void begin_products(void)
 {
-    const bool whole_keys = tile->head_dim % (2 * SIDE) == 0, whole_values = tile->value_dim % SIDE == 0;
     configure_tiles();
-    for (size_t first = 0, count; first < run->keys; first += count) {
-        count = t2t_pairs_together(run->keys - first);
-        const bfloat16_pair *v = run->v + first / 2 * tile->value_dim;
-        vec maximum[2], rescale[2], sum[2] = {vec_set(0), vec_set(0)};
-        for (size_t h = 0; h < halves; h++) maximum[h] = vec_load(tile->maximum + h * WIDTH);
-        if (whole_keys)
-            tile_score_block(halves, tile, run, first, count, maximum);
-        else
-            pair_score_block(halves, tile, run, first, count, maximum);
-        pair_weights(halves, tile->scores, count, maximum, sum);
-        raise_maximum(halves, tile, maximum, sum, rescale);
-        if (whole_values)
-            tile_value_block(halves, tile, v, t2t_pairs(count), rescale);
-        else
-            pair_value_block(halves, tile, v, t2t_pairs(count), rescale);
-    }
+}
+
+static void end_products(void)
+{
     _tile_release();
 }
 
-static void tile_attend_all(const struct query_tile *tile, const struct bfloat16_run *run)
+INLINE void score_keys(const size_t halves, const struct query_tile *tile, const struct bfloat16_run *run, size_t first,
+    size_t count, vec maximum[2])
 {
-    tile_attend_halves(2, tile, run);
+    if (tile->head_dim % (2 * SIDE) == 0)
+        tile_score_block(halves, tile, run, first, count, maximum);
+    else
+        pair_score_block(halves, tile, run, first, count, maximum);
 }
 
-static void tile_attend_narrow(const struct query_tile *tile, const struct bfloat16_run *run)
+INLINE void add_keys(
+    const size_t halves, const struct query_tile *tile, const bfloat16_pair *v, size_t pairs, const vec rescale[2])
 {
-    tile_attend_halves(1, tile, run);
+    if (tile->value_dim % SIDE == 0)
+        tile_value_block(halves, tile, v, pairs, rescale);
+    else
+        pair_value_block(halves, tile, v, pairs, rescale);
 }
 
-static void tile_attend(const struct query_tile *tile, const struct bfloat16_run *run)
-{
-    (run->narrow ? tile_attend_narrow : tile_attend_all)(tile, run);
-}
-
-static const struct bfloat16_kernels bfloat16_kernels = {
-    .load_queries = load_query_pairs,
-    .pack_keys = pack_keys,
-    .pack_values = pack_values,
-    .attend = tile_attend,
-    .round = round_numbers,
-};
+#include "layers/cpu/bfloat16_attend.h"
