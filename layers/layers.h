@@ -27,9 +27,9 @@ enum activation { ACTIVATION_NONE, ACTIVATION_GELU /* x Phi(x), the erf form */ 
 struct linear_shape {
     size_t in_features, out_features;
     size_t tokens; /* rows of one image */
-    size_t images; /* at a time, usually; fewer are allowed */
+    size_t images; /* at a time; fewer are allowed, in matrices that have room for all */
     enum activation activation;
-    bool residual; /* then without activation */
+    size_t residual_stride; /* 0: no residual; otherwise without activation */
 };
 
 /* Overlapping windows of a square picture as rows (T2T-ViT section 3.1; torch.nn.Unfold): row = window, left to right
@@ -94,8 +94,8 @@ struct layer_ops {
     enum t2t_status (*linear_open)(struct layer_device *device, struct linear **linear,
         const struct linear_shape *shape, const float *weight, const float *bias);
     void (*linear_close)(struct linear *linear); /* NULL is allowed */
-    /* in and out are dense (stride == channels). `residual` as in the shape: NULL, or rows like those of `out`, with
-     * any stride; it may be `out` itself. */
+    /* in and out are dense (stride == channels). `residual` as in the shape: NULL, or rows like those of `out`; it may be
+     * `out` itself. A device with memory of its own may also compute the images that are planned and not there. */
     void (*linear)(struct layer_device *device, const struct linear *linear, struct matrix in,
         const struct matrix *residual, struct matrix out);
 

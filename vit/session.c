@@ -8,14 +8,14 @@
 /* ---- products ---- */
 
 static enum t2t_status open_product(struct t2t_session *session, struct linear **linear, size_t images, size_t tokens,
-    size_t in, size_t out, enum activation activation, bool residual, const float *weight, const float *bias)
+    size_t in, size_t out, enum activation activation, size_t residual_stride, const float *weight, const float *bias)
 {
     const struct linear_shape shape = {.in_features = in,
         .out_features = out,
         .tokens = tokens,
         .images = images,
         .activation = activation,
-        .residual = residual};
+        .residual_stride = residual_stride};
     return session->ops->linear_open(session->device, linear, &shape, weight, bias);
 }
 
@@ -26,16 +26,16 @@ static enum t2t_status open_layer_products(struct t2t_session *session, size_t l
     struct layer_products *p = &session->products[layer];
     const size_t tokens = t2t_tokens(config, layer), in = t2t_layer_in(config, layer);
     const size_t width = t2t_layer_width(config, layer), hidden = t2t_layer_hidden(config, layer);
-    enum t2t_status status = open_product(session, &p->qkv, session->whole.images, tokens, in, 3 * width,
-        ACTIVATION_NONE, false, w->qkv_weight, w->qkv_bias);
+    enum t2t_status status = open_product(
+        session, &p->qkv, session->whole.images, tokens, in, 3 * width, ACTIVATION_NONE, 0, w->qkv_weight, w->qkv_bias);
     if (!status)
-        status = open_product(session, &p->proj, session->whole.images, tokens, width, width, ACTIVATION_NONE, true,
-            w->proj_weight, w->proj_bias);
+        status = open_product(session, &p->proj, session->whole.images, tokens, width, width, ACTIVATION_NONE,
+            layer < T2T_TOKEN_LAYERS ? 3 * width : width, w->proj_weight, w->proj_bias);
     if (!status)
-        status = open_product(session, &p->fc1, session->whole.images, tokens, width, hidden, ACTIVATION_GELU, false,
+        status = open_product(session, &p->fc1, session->whole.images, tokens, width, hidden, ACTIVATION_GELU, 0,
             w->fc1_weight, w->fc1_bias);
     if (!status)
-        status = open_product(session, &p->fc2, session->whole.images, tokens, hidden, width, ACTIVATION_NONE, true,
+        status = open_product(session, &p->fc2, session->whole.images, tokens, hidden, width, ACTIVATION_NONE, width,
             w->fc2_weight, w->fc2_bias);
     return status;
 }
@@ -52,10 +52,10 @@ static enum t2t_status open_products(struct t2t_session *session)
     if (!status)
         status =
             open_product(session, &session->project, session->whole.images, t2t_tokens(config, T2T_TOKEN_LAYERS) - 1,
-                9 * config->token_dim, config->embed_dim, ACTIVATION_NONE, false, w->project_weight, w->project_bias);
+                9 * config->token_dim, config->embed_dim, ACTIVATION_NONE, 0, w->project_weight, w->project_bias);
     if (!status)
         status = open_product(session, &session->head, session->batch, 1, config->embed_dim, config->num_classes,
-            ACTIVATION_NONE, false, w->head_weight, w->head_bias);
+            ACTIVATION_NONE, 0, w->head_weight, w->head_bias);
     return status;
 }
 

@@ -107,11 +107,11 @@ static dnnl_status_t append_post_operation(dnnl_post_ops_t operations, const str
 #if DNNL_VERSION_MAJOR >= 3
     if (shape->activation == ACTIVATION_GELU)
         return dnnl_post_ops_append_eltwise(operations, dnnl_eltwise_gelu_erf, 0, 0);
-    if (shape->residual) return dnnl_post_ops_append_sum(operations, 1, 0, dnnl_data_type_undef);
+    if (shape->residual_stride) return dnnl_post_ops_append_sum(operations, 1, 0, dnnl_data_type_undef);
 #else
     if (shape->activation == ACTIVATION_GELU)
         return dnnl_post_ops_append_eltwise(operations, 1, dnnl_eltwise_gelu_erf, 0, 0);
-    if (shape->residual) return dnnl_post_ops_append_sum(operations, 1);
+    if (shape->residual_stride) return dnnl_post_ops_append_sum(operations, 1);
 #endif
     return dnnl_success;
 }
@@ -319,7 +319,7 @@ static void tile_close(struct tile *tile, size_t threads)
 enum t2t_status t2t_linear_open(struct layer_device *device, struct linear **linear, const struct linear_shape *shape,
     const float *weight, const float *bias)
 {
-    assert(shape->tokens && !(shape->residual && shape->activation != ACTIVATION_NONE));
+    assert(shape->tokens && !(shape->residual_stride && shape->activation != ACTIVATION_NONE));
     *linear = NULL;
     struct linear *made = calloc(1, sizeof *made);
     if (!made) return t2t_fail_memory("a product", sizeof *made);
@@ -378,7 +378,7 @@ void t2t_linear(struct layer_device *device, const struct linear *linear, struct
     const struct linear_shape *shape = &linear->shape;
     assert(in.channels == shape->in_features && in.stride == in.channels && in.tokens == shape->tokens);
     assert(out.channels == shape->out_features && out.stride == out.channels && out.tokens == shape->tokens);
-    assert(in.batch == out.batch && !residual == !shape->residual);
+    assert(in.batch == out.batch && (residual ? residual->stride : 0) == shape->residual_stride);
     const size_t tasks = in.batch * linear->tiles;
 #pragma omp parallel num_threads((int)device->threads)
     {

@@ -1,8 +1,8 @@
 /* Products with weights by cuBLASLt, bias in its epilogue, the residual as what the product is added to.
  *
- * Row-major y [rows, out] = x [rows, in] W^T is, column by column, y^T = W x^T. The algorithm for the planned number of
- * images is chosen when the product opens; another number, as of a last batch, or another alignment chooses its own when
- * it first comes.
+ * Row-major y [rows, out] = x [rows, in] W^T is, column by column, y^T = W x^T. Always as many rows as are planned: those of
+ * images that are not there are computed for nothing, so that one algorithm, chosen when the product opens, gives an image
+ * the same bits in every batch. Matrices that begin at an address that is no multiple of 16 bytes choose their own.
  *
  * In half precision x and W are rounded, sums stay float32. Their rows have zeros up to a multiple of 16 bytes, which
  * tensor cores like best.
@@ -26,7 +26,6 @@ struct Alignments {
 };
 
 struct Algorithm {
-    size_t rows;
     Alignments alignments;
     cublasLtMatmulAlgo_t algorithm;
     size_t workspace;
@@ -41,21 +40,12 @@ struct linear {
     void *weight; /* on the device, [out_features, width] of the device's format */
     float *bias;  /* or NULL */
     cublasLtMatmulDesc_t product;
+    cublasLtMatrixLayout_t weight_layout, in_layout, residual_layout, out_layout; /* of all planned rows */
     std::vector<Algorithm> algorithms;
 };
 
 namespace
 {
-
-/* The layouts of a call. */
-struct Layouts {
-    cublasLtMatrixLayout_t weight = nullptr, in = nullptr, residual = nullptr, out = nullptr;
-    ~Layouts()
-    {
-        for (cublasLtMatrixLayout_t layout : {weight, in, residual, out})
-            if (layout) cublasLtMatrixLayoutDestroy(layout);
-    }
-};
 
 cudaDataType_t factor_type(enum number_format format)
 {
@@ -67,18 +57,28 @@ size_t factor_bytes(enum number_format format)
     return format == FORMAT_FLOAT32 ? sizeof(float) : sizeof(uint16_t);
 }
 
-cublasStatus_t make_layouts(
-    Layouts *layouts, const struct linear *made, size_t rows, size_t residual_stride, size_t out_stride)
+size_t planned_rows(const struct linear *linear)
 {
-    const uint64_t in = made->width, out = made->shape.out_features;
+    return linear->shape.tokens * linear->shape.images;
+}
+
+/* Without a residual its layout is that of the output, to which nothing is added. */
+size_t residual_stride(const struct linear *linear)
+{
+    return linear->shape.residual_stride ? linear->shape.residual_stride : linear->shape.out_features;
+}
+
+cublasStatus_t make_layouts(struct linear *made)
+{
+    const uint64_t in = made->width, out = made->shape.out_features, rows = planned_rows(made);
     const cudaDataType_t factor = factor_type(made->device->format);
-    cublasStatus_t status = cublasLtMatrixLayoutCreate(&layouts->weight, factor, in, out, static_cast<int64_t>(in));
-    if (!status) status = cublasLtMatrixLayoutCreate(&layouts->in, factor, in, rows, static_cast<int64_t>(in));
+    cublasStatus_t status = cublasLtMatrixLayoutCreate(&made->weight_layout, factor, in, out, static_cast<int64_t>(in));
+    if (!status) status = cublasLtMatrixLayoutCreate(&made->in_layout, factor, in, rows, static_cast<int64_t>(in));
     if (!status)
         status = cublasLtMatrixLayoutCreate(
-            &layouts->residual, CUDA_R_32F, out, rows, static_cast<int64_t>(residual_stride));
+            &made->residual_layout, CUDA_R_32F, out, rows, static_cast<int64_t>(residual_stride(made)));
     if (!status)
-        status = cublasLtMatrixLayoutCreate(&layouts->out, CUDA_R_32F, out, rows, static_cast<int64_t>(out_stride));
+        status = cublasLtMatrixLayoutCreate(&made->out_layout, CUDA_R_32F, out, rows, static_cast<int64_t>(out));
     return status;
 }
 
@@ -107,16 +107,15 @@ uint32_t alignment_of(const void *data, size_t stride)
 }
 
 /* Rounded factors are ours. With data NULL of matrices that begin well. */
-Alignments alignments_of(const struct linear *made, const void *in, const void *residual, size_t residual_stride,
-    const void *out, size_t out_stride)
+Alignments alignments_of(const struct linear *made, const void *in, const void *residual, const void *out)
 {
     const bool rounded = made->device->format != FORMAT_FLOAT32;
-    return {alignment_of(rounded ? nullptr : in, rounded ? 0 : made->width), alignment_of(residual, residual_stride),
-        alignment_of(out, out_stride)};
+    return {alignment_of(rounded ? nullptr : in, rounded ? 0 : made->width),
+        alignment_of(residual, residual_stride(made)), alignment_of(out, made->shape.out_features)};
 }
 
-/* The library's best guess for `rows` rows: it leaves out what needs a larger alignment than it is told. */
-cublasStatus_t choose(struct linear *made, const Layouts &layouts, size_t rows, const Alignments &alignments)
+/* The library's best guess: it leaves out what needs a larger alignment than it is told. */
+cublasStatus_t choose(struct linear *made, const Alignments &alignments)
 {
     const uint64_t workspace = made->device->workspace_bytes;
     const struct {
@@ -137,18 +136,18 @@ cublasStatus_t choose(struct linear *made, const Layouts &layouts, size_t rows, 
             status = cublasLtMatmulPreferenceSetAttribute(
                 preference, alignment.name, alignment.value, sizeof *alignment.value);
     if (!status)
-        status = cublasLtMatmulAlgoGetHeuristic(made->device->products, made->product, layouts.weight, layouts.in,
-            layouts.residual, layouts.out, preference, 1, &best, &found);
+        status = cublasLtMatmulAlgoGetHeuristic(made->device->products, made->product, made->weight_layout,
+            made->in_layout, made->residual_layout, made->out_layout, preference, 1, &best, &found);
     if (preference) cublasLtMatmulPreferenceDestroy(preference);
     if (!status && !found) status = CUBLAS_STATUS_NOT_SUPPORTED;
-    if (!status) made->algorithms.push_back({rows, alignments, best.algo, best.workspaceSize});
+    if (!status) made->algorithms.push_back({alignments, best.algo, best.workspaceSize});
     return status;
 }
 
-const Algorithm *find(const struct linear *linear, size_t rows, const Alignments &alignments)
+const Algorithm *find(const struct linear *linear, const Alignments &alignments)
 {
     for (const Algorithm &algorithm : linear->algorithms)
-        if (algorithm.rows == rows && algorithm.alignments == alignments) return &algorithm;
+        if (algorithm.alignments == alignments) return &algorithm;
     return nullptr;
 }
 
@@ -208,19 +207,14 @@ enum t2t_status t2t_cuda_linear_open(struct layer_device *device, struct linear 
     made->shape = *shape;
     const bool rounded = device->format != FORMAT_FLOAT32;
     made->width = rounded ? (shape->in_features + 7) / 8 * 8 : shape->in_features;
-    const size_t rows = shape->tokens * shape->images;
     cudaError_t error = own_weight(made, weight);
-    if (!error && rounded) error = reserve_factors(device, rows * made->width * factor_bytes(device->format));
+    if (!error && rounded)
+        error = reserve_factors(device, planned_rows(made) * made->width * factor_bytes(device->format));
     if (!error && bias) error = copy_to_device(device, bias, shape->out_features, &made->bias);
     cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
-    if (!error) {
-        Layouts layouts;
-        status = describe(made);
-        if (!status) status = make_layouts(&layouts, made, rows, shape->out_features, shape->out_features);
-        if (!status)
-            status = choose(made, layouts, rows,
-                alignments_of(made, nullptr, nullptr, shape->out_features, nullptr, shape->out_features));
-    }
+    if (!error) status = describe(made);
+    if (!error && !status) status = make_layouts(made);
+    if (!error && !status) status = choose(made, alignments_of(made, nullptr, nullptr, nullptr));
     if (!error && !status) {
         *linear = made;
         return T2T_OK;
@@ -233,6 +227,9 @@ enum t2t_status t2t_cuda_linear_open(struct layer_device *device, struct linear 
 void t2t_cuda_linear_close(struct linear *linear)
 {
     if (!linear) return;
+    for (cublasLtMatrixLayout_t layout :
+        {linear->weight_layout, linear->in_layout, linear->residual_layout, linear->out_layout})
+        if (layout) cublasLtMatrixLayoutDestroy(layout);
     if (linear->product) cublasLtMatmulDescDestroy(linear->product);
     cudaFree(linear->weight);
     cudaFree(linear->bias);
@@ -253,16 +250,14 @@ void t2t_cuda_linear(struct layer_device *device, const struct linear *linear, s
             "rounding");
         factors = device->factors;
     }
-    Layouts layouts;
-    cublasStatus_t status = make_layouts(&layouts, linear, rows, before.stride, out.stride);
-    const Alignments alignments = alignments_of(linear, in.data, before.data, before.stride, out.data, out.stride);
-    if (!status && !find(linear, rows, alignments))
-        status = choose(const_cast<struct linear *>(linear), layouts, rows, alignments);
+    const Alignments alignments = alignments_of(linear, in.data, before.data, out.data);
+    cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
+    if (!find(linear, alignments)) status = choose(const_cast<struct linear *>(linear), alignments);
     if (!status) {
-        const Algorithm *algorithm = find(linear, rows, alignments);
-        status = cublasLtMatmul(device->products, linear->product, &one, linear->weight, layouts.weight, factors,
-            layouts.in, &added, before.data, layouts.residual, out.data, layouts.out, &algorithm->algorithm,
-            device->workspace, algorithm->workspace, device->stream);
+        const Algorithm *algorithm = find(linear, alignments);
+        status = cublasLtMatmul(device->products, linear->product, &one, linear->weight, linear->weight_layout, factors,
+            linear->in_layout, &added, before.data, linear->residual_layout, out.data, linear->out_layout,
+            &algorithm->algorithm, device->workspace, algorithm->workspace, device->stream);
     }
     if (status) t2t_cuda_fail(device, "a product", cublasLtGetStatusString(status));
     if (linear->shape.activation == ACTIVATION_GELU) t2t_cuda_gelu(device, out.data, rows * out.channels);

@@ -8,6 +8,8 @@
 
 #include <cublasLt.h>
 
+#include "layers/cuda/tests/fake_cublaslt.h"
+
 extern "C" {
 #include "layers/base/half.h"
 }
@@ -17,6 +19,7 @@ namespace
 
 constexpr size_t WORKSPACE = 1 << 20; /* that an algorithm asks for, and scribbles on */
 char handle;
+size_t heuristics;
 
 struct Layout {
     uint32_t type;
@@ -55,6 +58,22 @@ bool is_usable(const Layout &layout, const void *data)
  * library would leave out its fast algorithms; told more, run one that fails. */
 constexpr cublasLtMatmulPreferenceAttributes_t told[] = {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
     CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
+
+/* The sizes that an algorithm was chosen for are in it too: it is for no others. */
+void note_sizes(const Layout &b, const Layout &c, const Layout &d, uint64_t noted[4])
+{
+    noted[0] = b.columns;
+    noted[1] = static_cast<uint64_t>(b.leading);
+    noted[2] = static_cast<uint64_t>(c.leading);
+    noted[3] = static_cast<uint64_t>(d.leading);
+}
+
+bool has_sizes(const cublasLtMatmulAlgo_t *algorithm, const Layout &b, const Layout &c, const Layout &d)
+{
+    uint64_t noted[4];
+    note_sizes(b, c, d, noted);
+    return memcmp(noted, algorithm->data + 3, sizeof noted) == 0;
+}
 
 bool is_told(uint64_t alignment, const Layout &layout, const void *data)
 {
@@ -109,6 +128,11 @@ bool is_supported(const Product &product, const Layout &a, const Layout &b, cons
 
 extern "C" {
 
+size_t t2t_fake_heuristics(void)
+{
+    return heuristics;
+}
+
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *made)
 {
     *made = reinterpret_cast<cublasLtHandle_t>(&handle);
@@ -146,6 +170,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t used, cublasLtMat
         cublasLtMatmulPreferenceGetAttribute(preference, told[i], &alignment, sizeof alignment, &bytes);
         results->algo.data[i] = alignment;
     }
+    note_sizes(bs, cs, ds, results->algo.data + 3);
+    heuristics++;
     *found = 1;
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -168,7 +194,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t used, cublasLtMatmulDesc_t descri
     if (!is_usable(as, a) || !is_usable(bs, b) || !is_usable(ds, d) || (added != 0 && !is_usable(cs, c)) ||
         as.rows != bs.rows || ds.rows != as.columns || ds.columns != bs.columns || cs.rows != ds.rows ||
         cs.columns != ds.columns || !workspace || workspace_bytes < WORKSPACE || !is_told(algorithm->data[0], bs, b) ||
-        !is_told(algorithm->data[1], cs, c) || !is_told(algorithm->data[2], ds, d))
+        !has_sizes(algorithm, bs, cs, ds) || !is_told(algorithm->data[1], cs, c) || !is_told(algorithm->data[2], ds, d))
         return CUBLAS_STATUS_INVALID_VALUE;
     emulation::queue(stream, [=] {
         memset(workspace, 0xff, WORKSPACE);
