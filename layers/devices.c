@@ -62,10 +62,10 @@ static const struct t2t_module *open_module(char *reason)
     return module;
 }
 
-static const struct layer_ops *open_cuda(size_t number, char *reason)
+static const struct layer_ops *open_cuda(const struct layer_device_options *options, char *reason)
 {
     const struct t2t_module *module = open_module(reason);
-    return module && module->probe(number, reason, T2T_REASON_BYTES) ? module->ops() : NULL;
+    return module && module->probe(options, reason, T2T_REASON_BYTES) ? module->ops() : NULL;
 }
 
 /* "cuda:12" */
@@ -89,7 +89,7 @@ enum t2t_status t2t_device_choose(
     if (!any && strcmp(name, "cuda") != 0 &&
         !(strncmp(name, "cuda:", 5) == 0 && read_number(name + 5, &options->ordinal)))
         return t2t_fail(T2T_BAD_USAGE, "no device \"%.60s\"; there are auto, cpu, cuda and cuda:N", name);
-    const struct layer_ops *cuda = open_cuda(options->ordinal, reason);
+    const struct layer_ops *cuda = open_cuda(options, reason);
     if (cuda) {
         *ops = cuda;
         return T2T_OK;

@@ -7,13 +7,14 @@
 #include "layers/layers.h"
 
 /* Rises with every change of struct layer_ops, struct attention_call or what they are made of. */
-enum { T2T_MODULE_ABI = 3, T2T_REASON_BYTES = 512 };
+enum { T2T_MODULE_ABI = 4, T2T_REASON_BYTES = 512 };
 
 /* What a module gives. */
 struct t2t_module {
     const struct layer_ops *(*ops)(void);
-    /* How many devices can be used; 0 with the reason in words, `number` is the one that is asked for. */
-    size_t (*probe)(size_t number, char *reason, size_t bytes);
+    /* How many devices there are, where the one that is asked for can be used as it is asked to; 0 with the reason in
+     * words. */
+    size_t (*probe)(const struct layer_device_options *options, char *reason, size_t bytes);
 };
 
 /* The one function of a module, "t2t_module_open": NULL where it has another ABI. `fail` takes its sentences. */

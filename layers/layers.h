@@ -114,8 +114,9 @@ struct layer_ops {
     void (*assemble_tokens)(struct layer_device *device, struct matrix tokens, const float *class_token,
         const float *positions, struct matrix out);
 
-    /* T2T_BAD_USAGE with a sentence where the device cannot run a method; NULL: it runs all. */
-    enum t2t_status (*attention_check)(const struct attention_shape *shape, const struct attention_config *config);
+    /* T2T_BAD_USAGE with a sentence where the device cannot run a method, or not for so many images; NULL: it runs all. */
+    enum t2t_status (*attention_check)(
+        const struct attention_shape *shape, const struct attention_config *config, size_t batch);
     /* Bytes of scratch for a call of this shape, every thread's share included. */
     size_t (*attention_scratch)(struct layer_device *device, const struct attention_shape *shape,
         const struct attention_config *config, size_t batch);

@@ -109,7 +109,8 @@ static enum t2t_status check_plans(const struct t2t_session *session)
     for (size_t p = 0; p < session->plan_count && session->ops->attention_check; p++)
         for (size_t layer = 0; layer < t2t_session_layers(session); layer++) {
             const struct attention_shape shape = t2t_layer_shape(session->model, layer);
-            const enum t2t_status status = session->ops->attention_check(&shape, &session->plans[p].layer[layer]);
+            const enum t2t_status status =
+                session->ops->attention_check(&shape, &session->plans[p].layer[layer], session->batch);
             if (status) return status;
         }
     return T2T_OK;

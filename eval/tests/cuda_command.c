@@ -96,6 +96,24 @@ static void refusals(void **state)
         "or see to a CUDA device: no module: $T2TVIT_MODULES has no");
 }
 
+/* `auto` leaves a device that lacks what is asked for, `cuda` says so. */
+static void bfloat16_on_turing(void **state)
+{
+    (void)state;
+    setenv("T2T_EMULATED_CAPABILITY", "75", 1);
+    static const char words[] = "bfloat16 needs compute capability 8.0; use --dtype float16";
+    const struct result forced = EVAL(shop.pictures, "-b5", "--dtype", "bf16", "--device", "cuda");
+    command_expect(&forced, 5, words);
+    const struct result chosen = EVAL(shop.pictures, "-b5", "--dtype", "bf16", "--device", "auto");
+    if (chosen.code == 0)
+        command_expect(&chosen, 0, words);
+    else /* nor has the CPU any */
+        command_expect(&chosen, 5, "--dtype float32 runs everywhere");
+    const struct result half = EVAL(shop.pictures, "-b5", "--dtype", "f16", "--device", "auto");
+    command_expect(&half, 0, "compute capability 7.5");
+    unsetenv("T2T_EMULATED_CAPABILITY");
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) return 1;
@@ -104,6 +122,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(evaluations),
         cmocka_unit_test(classifications),
         cmocka_unit_test(profiles),
+        cmocka_unit_test(bfloat16_on_turing),
         cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, workshop_open, workshop_close);

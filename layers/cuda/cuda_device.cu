@@ -57,15 +57,16 @@ enum t2t_status cuda_open(struct layer_device **device, const struct layer_devic
     made->format = options->format;
     made->tf32 = options->tf32 && options->format == FORMAT_FLOAT32;
     made->graph = options->graph;
+    made->ordinal = static_cast<int>(options->ordinal);
     made->workspace_bytes = 32 << 20;
     cudaDeviceProp properties;
-    cudaError_t error = cudaSetDevice(static_cast<int>(options->ordinal));
-    if (!error) error = cudaGetDeviceProperties(&properties, static_cast<int>(options->ordinal));
+    cudaError_t error = cudaSetDevice(made->ordinal);
+    if (!error) error = cudaGetDeviceProperties(&properties, made->ordinal);
     if (!error) error = cudaStreamCreateWithFlags(&made->stream, cudaStreamNonBlocking);
     if (!error) error = cudaMalloc(&made->workspace, made->workspace_bytes);
     if (error) return cannot_open(made, "the device cannot be used", cudaGetErrorString(error));
-    if (made->format == FORMAT_BFLOAT16 && properties.major < 8)
-        return cannot_open(made, properties.name, "bfloat16 needs compute capability 8.0; use --dtype float16");
+    if (made->format == FORMAT_BFLOAT16 && !t2t_cuda_has_bfloat16(properties))
+        return cannot_open(made, properties.name, T2T_NO_BFLOAT16);
     const cublasStatus_t status = cublasLtCreate(&made->products);
     if (status) return cannot_open(made, "cuBLASLt cannot be used", cublasLtGetStatusString(status));
     char library[32] = "";
@@ -151,11 +152,12 @@ void cuda_tick(struct layer_device *device, size_t number)
     t2t_cuda_check(device, cudaEventRecordWithFlags(device->ticks[number], device->stream, flags), "an event");
 }
 
+/* Asked for after finish(), which told of moments that could not be recorded: those have no time. */
 double cuda_seconds(struct layer_device *device, size_t from, size_t to)
 {
     float ms = 0;
-    t2t_cuda_check(device, cudaEventElapsedTime(&ms, device->ticks[from], device->ticks[to]), "the time of an event");
-    return 1e-3 * static_cast<double>(ms);
+    if (from >= device->ticks.size() || to >= device->ticks.size()) return 0;
+    return cudaEventElapsedTime(&ms, device->ticks[from], device->ticks[to]) ? 0 : 1e-3 * static_cast<double>(ms);
 }
 
 void cuda_range(struct layer_device *, const char *name)
@@ -194,13 +196,21 @@ Method *method_of(enum attention_kind kind)
     return nullptr;
 }
 
-enum t2t_status cuda_attention_check(const struct attention_shape *, const struct attention_config *config)
+/* A launch has an (image, head), of reformer one of a round, along its second dimension. */
+constexpr size_t MOST_UNITS = 65535;
+
+enum t2t_status cuda_attention_check(
+    const struct attention_shape *shape, const struct attention_config *config, size_t batch)
 {
+    const size_t units = shape->heads * (config->kind == ATTENTION_REFORMER ? config->rounds : 1);
     const char *name = attention_method(config->kind)->name;
     if (!method_of(config->kind))
         return t2t_fail(T2T_BAD_USAGE, "%s does not run on the cuda device; use --device cpu", name);
     if (config->target_error > 0)
         return t2t_fail(T2T_BAD_USAGE, "%s's target error is not met on the cuda device; use --device cpu", name);
+    if (batch * units > MOST_UNITS)
+        return t2t_fail(
+            T2T_BAD_USAGE, "%s takes batches of at most %zu images on the cuda device", name, MOST_UNITS / units);
     return T2T_OK;
 }
 

@@ -31,6 +31,7 @@ struct Graph {
 };
 
 struct layer_device {
+    int ordinal;
     cudaStream_t stream;
     struct Upload upload;
     bool graph; /* whether to record */
@@ -61,6 +62,13 @@ enum t2t_status t2t_cuda_input_open(struct layer_device *device, size_t count);
 void t2t_cuda_input_close(struct layer_device *device);
 void t2t_cuda_input(struct layer_device *device, const float *host, size_t count, float *own);
 void t2t_cuda_input_ahead(struct layer_device *device, const float *host, size_t count);
+
+/* Tensor cores multiply it since Ampere. */
+inline bool t2t_cuda_has_bfloat16(const cudaDeviceProp &properties)
+{
+    return properties.major >= 8;
+}
+#define T2T_NO_BFLOAT16 "bfloat16 needs compute capability 8.0; use --dtype float16"
 
 /* ---- graph.cu ---- */
 bool t2t_cuda_graph_begin(struct layer_device *device, size_t number);

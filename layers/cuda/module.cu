@@ -14,8 +14,9 @@ namespace
 
 void (*tell)(enum t2t_status, const char *);
 
-size_t probe(size_t number, char *reason, size_t bytes)
+size_t probe(const struct layer_device_options *options, char *reason, size_t bytes)
 {
+    const size_t number = options->ordinal;
     int count = 0; /* left alone by a call that fails */
     cudaError_t error = cudaGetDeviceCount(&count);
     if (error == cudaErrorStubLibrary) {
@@ -43,6 +44,12 @@ size_t probe(size_t number, char *reason, size_t bytes)
     if (!error) error = t2t_cuda_has_code();
     if (error) {
         snprintf(reason, bytes, "the module has no code for this device: %s", cudaGetErrorString(error));
+        return 0;
+    }
+    cudaDeviceProp properties;
+    if (options->format == FORMAT_BFLOAT16 && !cudaGetDeviceProperties(&properties, static_cast<int>(number)) &&
+        !t2t_cuda_has_bfloat16(properties)) {
+        snprintf(reason, bytes, "%s: " T2T_NO_BFLOAT16, properties.name);
         return 0;
     }
     cublasLtHandle_t products;

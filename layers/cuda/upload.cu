@@ -61,6 +61,7 @@ void t2t_cuda_input_ahead(struct layer_device *device, const float *host, size_t
 {
     struct Upload *upload = &device->upload;
     if (count > upload->capacity) return;
+    t2t_cuda_check(device, cudaSetDevice(device->ordinal), "the device");
     begin(device, host, count);
     upload->ahead = host;
     upload->ahead_count = count;
@@ -71,6 +72,7 @@ void t2t_cuda_input(struct layer_device *device, const float *host, size_t count
     struct Upload *upload = &device->upload;
     const bool begun = upload->ahead == host && upload->ahead_count == count;
     const size_t bytes = count * sizeof *host;
+    t2t_cuda_check(device, cudaSetDevice(device->ordinal), "the device"); /* a forward begins here, in any thread */
     upload->ahead = nullptr;
     if (count > upload->capacity) { /* nobody planned it */
         t2t_cuda_check(

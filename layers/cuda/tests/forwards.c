@@ -20,6 +20,7 @@ enum { EMULATED = 0 }; /* nothing is counted */
 #define t2t_fake_heuristics() ((size_t)0)
 #else
 enum { EMULATED = 1 };
+#include "emulation/schedule.h"
 #include "layers/cuda/tests/fake_cublaslt.h"
 #endif
 enum { BATCH = 3, CLASSES = SYNTHETIC_CLASSES, SIZE = 32, PIXELS = 3 * SIZE * SIZE, PLANS = 3, STEPS = 8, ROUNDS = 3 };
@@ -255,6 +256,27 @@ static void forwards_allocate_nothing(void **state)
     t2t_session_close(session);
 }
 
+/* Whatever device the thread used before. */
+static void forwards_choose_their_device(void **state)
+{
+    (void)state;
+#ifdef T2T_REAL_DEVICE
+    skip();
+#else
+    struct t2t_session *session = open_session(false);
+    float pictures[BATCH * PIXELS], logits[BATCH * CLASSES];
+    const struct step step = {.batch = BATCH, .pictures = 1};
+    paint(&step, pictures);
+    for (int ahead = 0; ahead < 2; ahead++) {
+        t2t_emulation_leave_device();
+        if (ahead) t2t_session_ahead(session, pictures, BATCH);
+        forward(session, &step, pictures, logits);
+        assert_int_equal(t2t_emulation_device(), 0);
+    }
+    t2t_session_close(session);
+#endif
+}
+
 /* Both pinned buffers are in use when a third copy is asked for. */
 static void copies_wait_for_their_buffer(void **state)
 {
@@ -325,6 +347,7 @@ int main(void)
         cmocka_unit_test(graphs_give_the_same),
         cmocka_unit_test(graphs_are_launched_whole),
         cmocka_unit_test(graphs_of_token_performer),
+        cmocka_unit_test(forwards_choose_their_device),
         cmocka_unit_test(copies_wait_for_their_buffer),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);

@@ -247,6 +247,12 @@ static void what_it_cannot_run_is_refused(void **state)
         assert_non_null(strstr(t2t_last_error(), "--device cpu"));
         assert_null(session);
     }
+    const struct t2t_plan plan = plan_of(model, (struct attention_config){.kind = ATTENTION_EXACT}, 0, 4);
+    const struct t2t_session_options options = {
+        .batch = 21846, .ops = t2t_cuda_ops(), .plans = &plan, .plan_count = 1}; /* three heads: 65538 */
+    struct t2t_session *session;
+    assert_int_equal(t2t_session_open(&session, model, &options), T2T_BAD_USAGE);
+    assert_non_null(strstr(t2t_last_error(), "exact takes batches of at most 21845 images on the cuda device"));
     t2t_model_free(model);
 }
 

@@ -311,7 +311,8 @@ static float *run_attention(struct bench *bench, const void *arguments)
     const size_t units = a->batch * shape->heads;
     static const uint64_t images[] = {3, 1, 4};
     if (method->check && method->check(shape, &a->config)) fail_msg("%s", t2t_last_error());
-    if (bench->ops->attention_check && bench->ops->attention_check(shape, &a->config)) fail_msg("%s", t2t_last_error());
+    if (bench->ops->attention_check && bench->ops->attention_check(shape, &a->config, a->batch))
+        fail_msg("%s", t2t_last_error());
     struct attention_draw_memory draws = {.projection = malloc(units * counts.projection * sizeof(float) + 1),
         .sample_uniform = malloc(units * counts.sample_uniform * sizeof(uint32_t) + 1),
         .pilot_uniform = malloc(units * counts.pilot_uniform * sizeof(uint32_t) + 1),

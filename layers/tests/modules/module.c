@@ -15,8 +15,9 @@ static const struct layer_ops *get_ops(void)
     return &ops;
 }
 
-static size_t probe(size_t number, char *reason, size_t bytes)
+static size_t probe(const struct layer_device_options *options, char *reason, size_t bytes)
 {
+    const size_t number = options->ordinal;
 #if defined(KIND_UNUSABLE)
     snprintf(reason, bytes, "the module has no code for device %zu", number);
     return 0;

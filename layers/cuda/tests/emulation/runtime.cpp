@@ -123,6 +123,23 @@ extern "C" void t2t_emulation_capability(int ten_times)
     config.capability = ten_times;
 }
 
+[[maybe_unused]] static const bool has_read_environment = [] {
+    if (const char *text = getenv("T2T_EMULATED_CAPABILITY")) config.capability = atoi(text);
+    return true;
+}();
+
+static thread_local int current_device;
+
+extern "C" void t2t_emulation_leave_device(void)
+{
+    current_device = 1;
+}
+
+extern "C" int t2t_emulation_device(void)
+{
+    return current_device;
+}
+
 /* ---- the CUDA runtime ---- */
 
 extern "C" {
@@ -134,7 +151,9 @@ cudaError_t cudaGetDeviceCount(int *count)
 }
 cudaError_t cudaSetDevice(int device)
 {
-    return device ? cudaErrorInvalidDevice : cudaSuccess;
+    if (device) return cudaErrorInvalidDevice;
+    current_device = 0;
+    return cudaSuccess;
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int)
 {
