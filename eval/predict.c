@@ -28,6 +28,44 @@ const struct gpu *t2t_gpu_named(const char *name)
 
 /* ---- one attention ---- */
 
+/* Queries whose softmax the device computes, twice: its sums, then its squares. */
+static double pilots_of(const struct attention_shape *shape, const struct attention_config *config)
+{
+    if (!config->samples) return 0;
+    if (config->probability == KDE_COLUMN_NORM) return (double)shape->queries;
+    return config->probability == KDE_PILOT ? (double)config->pilot : 0;
+}
+
+/* Multiply-accumulates of one head that the device adds to the method's: a whole Gram matrix in the place of a few steps
+ * towards its norm, pilots once more. */
+static double device_macs(const struct attention_shape *shape, const struct attention_config *config)
+{
+    const double keys = (double)shape->keys, width = (double)shape->value_dim + 1;
+    if (config->kind != ATTENTION_KDEFORMER || !config->samples) return 0;
+    const double gram = config->probability == KDE_VALUE ? keys * width * (width - 1) : 0;
+    return gram + keys * pilots_of(shape, config) * (double)shape->head_dim;
+}
+
+/* Of one head, what runs on attend_half. */
+static double tensor_macs(const struct attention_shape *shape, const struct attention_config *config)
+{
+    const double queries = (double)shape->queries, keys = (double)shape->keys, bucket = (double)config->bucket;
+    const double width = (double)(shape->head_dim + shape->value_dim);
+    switch (config->kind) {
+    case ATTENTION_EXACT: return queries * keys * width;
+    case ATTENTION_KDEFORMER: return queries * fmin(keys, bucket + (double)config->samples) * width;
+    case ATTENTION_REFORMER:
+        return (double)config->rounds * (double)attention_buckets(shape->queries, config->bucket) * bucket * 2 *
+               bucket * width;
+    case ATTENTION_SCATTERBRAIN: return queries * fmin(keys, (double)config->window) * width;
+    case ATTENTION_PERFORMER:
+    case ATTENTION_KDE_THEORY:
+    case ATTENTION_MEAN:
+    case ATTENTION_KINDS: break;
+    }
+    return 0;
+}
+
 /* Exponentials of one head, beside those of the scores that the method computes: layers/methods.md. */
 static double exponentials_of(const struct attention_shape *shape, const struct attention_config *config)
 {
@@ -36,10 +74,7 @@ static double exponentials_of(const struct attention_shape *shape, const struct 
     switch (config->kind) {
     case ATTENTION_EXACT: return n * m;
     case ATTENTION_KDEFORMER: {
-        const double pilot = config->probability == KDE_PILOT         ? (double)config->pilot
-                             : config->probability == KDE_COLUMN_NORM ? n
-                                                                      : 0;
-        return n * (bucket + (double)config->samples) + pilot * m;
+        return n * (bucket + (double)config->samples) + 2 * pilots_of(shape, config) * m;
     }
     case ATTENTION_PERFORMER: return features * (n + m);
     case ATTENTION_REFORMER: return (double)config->rounds * n * 2 * bucket;
@@ -74,7 +109,9 @@ struct attention_work t2t_attention_work(
     const double v = (double)(shape->keys * shape->value_dim), out = (double)(shape->queries * shape->value_dim);
     double numbers = q + k + v + out;
     if (config->kind == ATTENTION_KDEFORMER) numbers += q + k + v; /* hashed and weighed before they are gathered */
-    return (struct attention_work){.flop = 2 * images * attention_method(config->kind)->macs(shape, config),
+    const double macs = attention_method(config->kind)->macs(shape, config) + heads * device_macs(shape, config);
+    return (struct attention_work){.flop = 2 * images * macs,
+        .tensor_flop = 2 * images * heads * tensor_macs(shape, config),
         .exponentials = images * heads * exponentials_of(shape, config),
         .numbers = images * heads * numbers,
         .kernels = kernels_of(config)};
@@ -82,7 +119,8 @@ struct attention_work t2t_attention_work(
 
 double t2t_predict(const struct gpu *gpu, const struct attention_work *work, bool half, int *bound)
 {
-    const double times[] = {work->flop / (half ? gpu->half_flop : gpu->float32_flop),
+    const double tensor_flop = half ? work->tensor_flop : 0;
+    const double times[] = {tensor_flop / gpu->half_flop + (work->flop - tensor_flop) / gpu->float32_flop,
         work->numbers * (half ? 2 : 4) / gpu->bytes, work->exponentials / gpu->exponentials};
     int longest = 0;
     for (int i = 1; i < 3; i++)
@@ -192,8 +230,9 @@ enum t2t_status t2t_predict_print(const struct gpu *gpu, const struct t2t_model 
         "assumed    peak %.1f TFLOP/s in float32 and %.1f with tensor cores in half precision, memory %.2f TB/s,\n"
         "           %.2f T exponentials/s, %.0f us a kernel; every number moved once; kernels as this program's CUDA\n"
         "           device queues them, but for exact attention in half precision: a fused kernel alone, without the\n"
-        "           four that round q, k and v for it and widen its results. A bound from below: sorting and drawing,\n"
-        "           which few threads can share, take longer, and no kernel reaches its peak.\n",
+        "           four that round q, k and v for it and widen its results; hashes, probabilities and features are\n"
+        "           float32 in every format. A bound from below: sorting and drawing, which few threads can share,\n"
+        "           take longer, and no kernel reaches its peak.\n",
         1e-12 * gpu->float32_flop, 1e-12 * gpu->half_flop, 1e-12 * gpu->bytes, 1e-12 * gpu->exponentials,
         1e6 * gpu->launch);
     const struct attention_shape shape = t2t_layer_shape(model, 0);

@@ -44,15 +44,21 @@ static void exact_by_hand(void **state)
     assert_null(t2t_gpu_named("h200"));
 }
 
-/* Products 3136 (32 + 98) 128, hashes 2 x 3136 x 64 x 7, probabilities 3136 x 65 multiply-adds; a batch of 8. */
+/* Products 3136 (32 + 98) 128, hashes 2 x 3136 x 64 x 7, a Gram matrix 3136 x 65 x 65 multiply-adds; a batch of 8. Only
+ * the products are the tensor cores'. */
 static void kdeformer_by_hand(void **state)
 {
     (void)state;
     const struct attention_work work = t2t_attention_work(&layer1, &published, 8);
-    near(work.flop, 2 * 8 * 55196736.0);
+    near(work.flop, 2 * 8 * 68242496.0);
+    near(work.tensor_flop, 2 * 8 * 52183040.0);
     near(work.exponentials, 8 * 3136 * 130.0);
     near(work.numbers, 8 * 7 * 200704.0);
     assert_int_equal(work.kernels, 11);
+    const struct gpu *h100 = t2t_gpu_named("h100");
+    const struct attention_work products = {.flop = 3e12, .tensor_flop = 2e12};
+    near(t2t_predict(h100, &products, false, NULL), 3e12 / 61.84e12);
+    near(t2t_predict(h100, &products, true, NULL), 2e12 / 989.4e12 + 1e12 / 61.84e12);
 }
 
 static void crossover_is_where_it_wins(void **state)
