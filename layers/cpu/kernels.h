@@ -21,7 +21,7 @@ enum { T2T_KEY_BLOCK = 112, T2T_MOST_KEYS = 160, T2T_MAX_LANES = 32, T2T_MAX_BIT
 /* How many of the keys that are left are scored together. */
 static inline size_t t2t_keys_together(size_t left)
 {
-    return left <= T2T_MOST_KEYS ? left : T2T_KEY_BLOCK;
+    return left <= T2T_MOST_KEYS ? left : (size_t)T2T_KEY_BLOCK;
 }
 
 /* What PyTorch's LayerNorm adds to a variance unless told otherwise, and so T2T-ViT. */
@@ -99,7 +99,7 @@ static inline size_t t2t_value_pairs(size_t keys)
 /* t2t_keys_together() in bfloat16: whole blocks of pairs, but for the last. */
 static inline size_t t2t_pairs_together(size_t left)
 {
-    return left <= T2T_MOST_KEYS ? left : T2T_MOST_KEYS / (2 * T2T_PAIR_BLOCK) * (2 * T2T_PAIR_BLOCK);
+    return left <= T2T_MOST_KEYS ? left : (size_t)(T2T_MOST_KEYS / (2 * T2T_PAIR_BLOCK) * (2 * T2T_PAIR_BLOCK));
 }
 
 /* The running softmax with q, k, v and the weights that multiply v rounded to bfloat16; products are summed in float32,
