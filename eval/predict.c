@@ -230,7 +230,7 @@ enum t2t_status t2t_predict_print(const struct gpu *gpu, const struct t2t_model 
         "assumed    peak %.1f TFLOP/s in float32 and %.1f with tensor cores in half precision, memory %.2f TB/s,\n"
         "           %.2f T exponentials/s, %.0f us a kernel; every number moved once; kernels as this program's CUDA\n"
         "           device queues them, but for exact attention in half precision: a fused kernel alone, without the\n"
-        "           four that round q, k and v for it and widen its results; hashes, probabilities and features are\n"
+        "           two that round q, k and v for it and widen its results; hashes, probabilities and features are\n"
         "           float32 in every format. A bound from below: sorting and drawing, which few threads can share,\n"
         "           take longer, and no kernel reaches its peak.\n",
         1e-12 * gpu->float32_flop, 1e-12 * gpu->half_flop, 1e-12 * gpu->bytes, 1e-12 * gpu->exponentials,

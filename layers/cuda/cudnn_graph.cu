@@ -66,8 +66,9 @@ bool CudnnGraph::finalize(Descriptor descriptor, const char *what)
 CudnnGraph::Descriptor CudnnGraph::tensor(
     GraphTensor name, cudnnDataType_t type, int64_t rows, int64_t dim, const GraphSizes &sizes)
 {
-    const bool scalar = name == GRAPH_SCALE;
-    const int64_t one[4] = {1, 1, 1, 1}, unique = name, alignment = 16, width = sizes.heads * dim;
+    const bool scalar = name == GRAPH_SCALE, beside = sizes.packed && name != GRAPH_OUT;
+    const int64_t one[4] = {1, 1, 1, 1}, unique = name, alignment = 16;
+    const int64_t width = sizes.heads * (beside ? 2 * sizes.head_dim + sizes.value_dim : dim);
     const int64_t dims[4] = {sizes.batch, sizes.heads, rows, dim}, strides[4] = {rows * width, dim, width, 1};
     const Descriptor made = create(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
     set(made, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &unique);

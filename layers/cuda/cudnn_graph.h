@@ -8,9 +8,11 @@
 
 #include "layers/cuda/cudnn_library.h"
 
-/* q [batch, queries, heads, head_dim], k and v [batch, keys, heads, ...], out as q with value_dim: dense. */
+/* q [batch, queries, heads, head_dim], k and v [batch, keys, heads, ...], out as q with value_dim. Dense, but for q, k and v
+ * that are `packed`: columns of one matrix [batch, queries, heads (2 head_dim + value_dim)], and keys == queries. */
 struct GraphSizes {
     int64_t batch, heads, queries, keys, head_dim, value_dim;
+    bool packed;
 };
 
 /* Names of the graph's tensors. */

@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(MEAN_THREADS)
 void t2t_cuda_exact(struct layer_device *device, const struct attention_call *call, struct t2t_arena *arena)
 {
     const struct attention_shape *shape = &call->shape;
-    if (const FusedPlan *plan = t2t_cuda_fused_plan(device, shape, call->config.format, call->batch)) {
+    if (const FusedPlan *plan = t2t_cuda_fused_plan(device, call)) {
         t2t_cuda_fused_attention(device, plan, call, arena);
         return;
     }

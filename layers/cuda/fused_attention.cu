@@ -41,22 +41,34 @@ bool fits(const FusedPlan &plan, const GraphSizes &sizes, enum number_format for
 {
     return plan.format == format && plan.sizes.batch >= sizes.batch && plan.sizes.heads == sizes.heads &&
            plan.sizes.queries == sizes.queries && plan.sizes.keys == sizes.keys &&
-           plan.sizes.head_dim == sizes.head_dim && plan.sizes.value_dim == sizes.value_dim;
+           plan.sizes.head_dim == sizes.head_dim && plan.sizes.value_dim == sizes.value_dim &&
+           plan.sizes.packed == sizes.packed;
+}
+
+/* Whether q, k and v are columns of one matrix in this order, as a product makes them, or not there yet. */
+bool is_packed(const struct attention_call *call)
+{
+    const size_t width = call->shape.heads * call->shape.head_dim;
+    return !call->q || (call->k == call->q + width && call->v == call->k + width && call->k_stride == call->q_stride &&
+                           call->v_stride == call->q_stride);
 }
 
 } /* namespace */
 
-const FusedPlan *t2t_cuda_fused_plan(
-    struct layer_device *device, const struct attention_shape *shape, enum number_format format, size_t batch)
+const FusedPlan *t2t_cuda_fused_plan(struct layer_device *device, const struct attention_call *call)
 {
+    const struct attention_shape *shape = &call->shape;
+    const enum number_format format = call->config.format;
     /* rows of whole vectors of 16 bytes, as every engine wants them */
     if (format == FORMAT_FLOAT32 || shape->head_dim % 8 || shape->value_dim % 8 || !shape->value_dim) return nullptr;
+    const bool packed = shape->queries == shape->keys;
+    if (packed && !is_packed(call)) return nullptr; /* nobody's but tests' */
     if (!device->fused) device->fused = open_plans(device);
     FusedPlans *plans = device->fused;
     if (!plans->library) return nullptr;
-    const GraphSizes sizes = {static_cast<int64_t>(batch), static_cast<int64_t>(shape->heads),
+    const GraphSizes sizes = {static_cast<int64_t>(call->batch), static_cast<int64_t>(shape->heads),
         static_cast<int64_t>(shape->queries), static_cast<int64_t>(shape->keys), static_cast<int64_t>(shape->head_dim),
-        static_cast<int64_t>(shape->value_dim)};
+        static_cast<int64_t>(shape->value_dim), packed};
     const FusedPlan *found = nullptr;
     for (const auto &plan : plans->plans)
         if (fits(*plan, sizes, format) && (!found || plan->sizes.batch < found->sizes.batch)) found = plan.get();
@@ -77,36 +89,42 @@ void t2t_cuda_fused_attention(
 {
     const struct attention_shape *shape = &call->shape;
     const size_t width = shape->heads * shape->head_dim, value_width = shape->heads * shape->value_dim;
+    const size_t packed_width = 2 * width + value_width, planned = static_cast<size_t>(plan->sizes.batch);
     const struct {
         const float *data;
         size_t stride, rows, width; /* rows of an image */
-    } from[] = {{call->q, call->q_stride, shape->queries, width}, {call->k, call->k_stride, shape->keys, width},
-        {call->v, call->v_stride, shape->keys, value_width}, {nullptr, 0, shape->queries, value_width}};
-    const size_t planned = static_cast<size_t>(plan->sizes.batch);
-    uint16_t *own[4]; /* q, k, v, out */
-    for (int i = 0; i < 4; i++)
-        own[i] = static_cast<uint16_t *>(t2t_arena_take(arena, planned * from[i].rows * from[i].width, 2));
+    } apart[] = {{call->q, call->q_stride, shape->queries, width}, {call->k, call->k_stride, shape->keys, width},
+        {call->v, call->v_stride, shape->keys, value_width}},
+      together[] = {{call->q, call->q_stride, shape->queries, packed_width}};
+    const bool packed = plan->sizes.packed;
+    const auto *from = packed ? together : apart;
+    uint16_t *factors = static_cast<uint16_t *>(t2t_arena_take(
+        arena, planned * (shape->queries * width + shape->keys * (width + value_width)), sizeof *factors));
+    uint16_t *out = static_cast<uint16_t *>(t2t_arena_take(arena, planned * shape->queries * value_width, sizeof *out));
     unsigned char *workspace =
         static_cast<unsigned char *>(t2t_arena_take(arena, plan->graph->workspace_bytes() + WORKSPACE_ALIGNMENT, 1));
     if (!arena->memory) return;
     workspace +=
         (WORKSPACE_ALIGNMENT - reinterpret_cast<uintptr_t>(workspace) % WORKSPACE_ALIGNMENT) % WORKSPACE_ALIGNMENT;
     cudaError_t error = cudaSuccess;
-    for (int i = 0; i < 3 && !error; i++) {
+    uint16_t *next = factors;
+    for (int i = 0; i < (packed ? 1 : 3) && !error; i++) {
         const size_t rows = call->batch * from[i].rows, image = from[i].rows * from[i].width;
         error = t2t_cuda_round_rows(
-            plan->format, from[i].data, from[i].stride, rows, from[i].width, from[i].width, own[i], device->stream);
+            plan->format, from[i].data, from[i].stride, rows, from[i].width, from[i].width, next, device->stream);
         if (!error && planned > call->batch)
             error = cudaMemsetAsync(
-                own[i] + call->batch * image, 0, (planned - call->batch) * image * sizeof *own[i], device->stream);
+                next + call->batch * image, 0, (planned - call->batch) * image * sizeof *next, device->stream);
+        next += planned * image;
     }
     t2t_cuda_check(device, error, "rounding for exact attention");
-    const cudnnStatus_t status =
-        plan->graph->run(device->fused->handle, own[0], own[1], own[2], own[3], shape->scale, workspace);
+    const uint16_t *k = factors + (packed ? width : planned * shape->queries * width);
+    const uint16_t *v = k + (packed ? width : planned * shape->keys * width);
+    const cudnnStatus_t status = plan->graph->run(device->fused->handle, factors, k, v, out, shape->scale, workspace);
     if (status) t2t_cuda_fail(device, "exact attention by cuDNN", device->fused->library->error_string(status));
     t2t_cuda_check(device,
-        t2t_cuda_widen_rows(plan->format, own[3], call->batch * shape->queries, value_width, call->out,
-            call->out_stride, device->stream),
+        t2t_cuda_widen_rows(
+            plan->format, out, call->batch * shape->queries, value_width, call->out, call->out_stride, device->stream),
         "exact attention");
 }
 

@@ -9,10 +9,9 @@ struct FusedPlan;
 
 #ifdef T2T_CUDNN
 
-/* The plan for calls of this shape and of up to `batch` images, made when it is first asked for: when a session opens. NULL
- * where there is none. */
-const FusedPlan *t2t_cuda_fused_plan(
-    struct layer_device *device, const struct attention_shape *shape, enum number_format format, size_t batch);
+/* The plan for a call's shape and up to as many images, made when it is first asked for: when a session opens. With as many
+ * queries as keys it is one for q, k and v that are columns of one matrix, as products make them. NULL where there is none. */
+const FusedPlan *t2t_cuda_fused_plan(struct layer_device *device, const struct attention_call *call);
 
 /* Rounds q, k and v into the arena's memory, attends, and widens. Always as many images as the plan has, zeros where the
  * call has fewer: an image gets the same bits in any batch. */
@@ -25,8 +24,7 @@ void t2t_cuda_fused_close(struct layer_device *device);
 
 #else /* built without cuDNN's headers */
 
-inline const FusedPlan *t2t_cuda_fused_plan(
-    struct layer_device *, const struct attention_shape *, enum number_format, size_t)
+inline const FusedPlan *t2t_cuda_fused_plan(struct layer_device *, const struct attention_call *)
 {
     return nullptr;
 }

@@ -36,21 +36,23 @@ void make(const GraphSizes &sizes, const std::string &device, bool wanted)
 
 void layers_have_plans(void **)
 {
-    make({1, 1, 3136, 3136, 64, 64}, h100, true);
-    make({8, 1, 784, 784, 64, 64}, h100, true);
-    make({3, 6, 197, 197, 64, 64}, h100, true);
+    for (const bool packed : {true, false}) {
+        make({1, 1, 3136, 3136, 64, 64, packed}, h100, true);
+        make({8, 1, 784, 784, 64, 64, packed}, h100, true);
+        make({3, 6, 197, 197, 64, 64, packed}, h100, true);
+    }
 }
 
 /* Where the device's own kernel must do. */
 void some_have_none(void **)
 {
-    make({1, 1, 197, 197, 60, 60}, h100, false);
+    make({1, 1, 197, 197, 60, 60, true}, h100, false);
     std::string turing = h100;
     const char version[] = "\"deviceVer\": 900";
     const size_t at = turing.find(version);
     assert_true(at != std::string::npos);
     turing.replace(at, sizeof version - 1, "\"deviceVer\": 750");
-    make({1, 1, 197, 197, 64, 64}, turing, false);
+    make({1, 1, 197, 197, 64, 64, true}, turing, false);
 }
 
 } /* namespace */

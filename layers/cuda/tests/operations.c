@@ -322,7 +322,11 @@ static float *run_attention(struct bench *bench, const void *arguments)
     if (bench == &cuda) config.format = format;
     attention_draw(shape, &config, 7, 1, images, a->batch, &draws);
     const size_t out_floats = a->batch * shape->queries * value_width;
-    const struct attention_call call = {.shape = *shape,
+    /* q, k and v as columns of one matrix, where there are as many of each */
+    const bool together = config.kind == ATTENTION_EXACT && shape->queries == shape->keys;
+    const size_t width = shape->heads * shape->head_dim, packed = 2 * width + value_width + GAP;
+    const float *qkv = random_given(bench, together ? a->batch * shape->queries * packed : 1, 15, 1.3);
+    struct attention_call call = {.shape = *shape,
         .config = config,
         .draws = {.projection = draws.projection,
             .sample_uniform = draws.sample_uniform,
@@ -339,6 +343,12 @@ static float *run_attention(struct bench *bench, const void *arguments)
         .out = empty(bench, out_floats),
         .out_stride = value_width,
         .scratch = own_memory(bench, bench->ops->attention_scratch(bench->device, shape, &config, a->batch) + 64)};
+    if (together) {
+        call.q = qkv;
+        call.k = qkv + width;
+        call.v = qkv + 2 * width;
+        call.q_stride = call.k_stride = call.v_stride = packed;
+    }
     bench->ops->attention(bench->device, &call);
     free(draws.projection);
     free(draws.sample_uniform);
@@ -358,6 +368,7 @@ static float *run_attention(struct bench *bench, const void *arguments)
 static const struct attention_case attentions[] = {
     {{1, 1, 1, 1, 1, 1}, {.kind = ATTENTION_EXACT}, 1},
     {{2, 65, 65, 64, 64, 0.125F}, {.kind = ATTENTION_EXACT}, 2},
+    {{3, 70, 70, 16, 24, 0.3F}, {.kind = ATTENTION_EXACT}, 2},
     {{3, 70, 33, 12, 12, 0.3F}, {.kind = ATTENTION_EXACT}, 1},
     {{3, 70, 33, 16, 24, 0.3F}, {.kind = ATTENTION_EXACT}, 2},
     {{1, 20, 130, 100, 130, 0.1F}, {.kind = ATTENTION_EXACT}, 1}, /* more than one chunk of dimensions, of values */
