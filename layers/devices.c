@@ -40,7 +40,7 @@ static const struct t2t_module *open_module(char *reason)
     /* first, because the module's own libraries take long to load */
     void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
     if (!driver) {
-        snprintf(reason, T2T_REASON_BYTES, "no NVIDIA driver: libcuda.so.1 is not there");
+        snprintf(reason, T2T_REASON_BYTES, "no NVIDIA driver: %s", dlerror());
         return NULL;
     }
     const char *wanted = getenv("T2TVIT_MODULES");
