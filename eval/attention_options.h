@@ -93,7 +93,7 @@ enum { KDE_PRESET_DEFAULT, KDE_PRESET_PUBLISHED };
     }
 
 #define T2T_ATTENTION_HELP                                                                                             \
-    "methods to run, separated by commas (exact):\n"                                                                   \
+    "methods to run, separated by commas (exact; profile: exact,kdeformer):\n"                                         \
     "exact         as the model was trained\n"                                                                         \
     "kdeformer     hashing and a sampled remainder (ICML 2023, Algorithm 3);\n"                                        \
     "              kdeformer:published with the options of the paper\n"                                                \

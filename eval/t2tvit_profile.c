@@ -52,8 +52,9 @@ static const struct option_row rows[] = {
     {OPTION_SECONDS, 0, "min-time", "TIME", "rounds go on for at least so long (3s) ...", &settings.min_time, 0, 86400},
     {OPTION_NUMBER, 0, "min-runs", "N", "... and so many (10)", &settings.min_runs, 1, 10000},
     {OPTION_TEXT, 0, "predict", "GPU",
-        "measure nothing: what the attentions should take at best on a GPU\n(h100), by a roofline", &settings.predict,
-        0, 0},
+        "measure nothing: what the attentions should take at best on a GPU\n(h100), by a roofline; text on standard "
+        "output: no --format, -o",
+        &settings.predict, 0, 0},
     {.type = OPTION_SECTION, .help = "Results:"},
     {OPTION_CHOICE, 0, "detail", "step|attention|layer", "rows of a table: with steps of kdeformer (step), without",
         &settings.detail, 0, 0},
