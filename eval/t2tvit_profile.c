@@ -178,7 +178,9 @@ static enum t2t_status profile(const struct t2t_model *model, const char *weight
 static enum t2t_status predict(const struct t2t_model *model, const size_t *batches, size_t count)
 {
     struct attention_runs runs;
-    enum t2t_status status = t2t_attention_runs(&runs, &settings.attention, model);
+    struct t2t_preprocess preprocess; /* its check of --img-size alone is wanted: sizes are the model's */
+    enum t2t_status status = t2t_choose_preprocess(&settings.model, model, &preprocess);
+    if (!status) status = t2t_attention_runs(&runs, &settings.attention, model);
     if (status) return status;
     status = t2t_predict_print(t2t_gpu_named(settings.predict), model, &runs, batches, count, stdout);
     t2t_attention_runs_free(&runs);

@@ -175,6 +175,8 @@ static void refusals(void **state)
     EXPECT_OF(PROFILE("--dtype", "f64"), 2, "expected float32|bfloat16|float16|");
     EXPECT_OF(PROFILE("--predict", "v100"), 2, "the only GPU known is h100");
     EXPECT_OF(PROFILE("--predict", "h100", "-o", "x.json"), 2, "text on standard output alone");
+    EXPECT_OF(PROFILE("--random-weights", "--model", "t2t_vit_t_14", "--predict", "h100", "--img-size", "384"), 4,
+        "--img-size 384");
     EXPECT_OF(PROFILE("--batch-size", "0"), 2, "--batch-size \"0\"");
     EXPECT_OF(PROFILE("--min-time", "3"), 2, "as in 200ms or 3s");
     EXPECT_OF(PROFILE("--min-time", "-1s"), 2, "expected a time");
