@@ -61,7 +61,7 @@ enum t2t_status t2t_choose_device(const struct model_options *options, struct ch
     if (!status && options->graph && device->ops == &t2t_cpu_ops)
         status = t2t_fail(T2T_BAD_USAGE, "--cuda-graph: the CPU has no CUDA graphs; leave it out%s%s",
             *reason ? ", or see to a CUDA device: " : ", or use --device cuda", reason);
-    if (!status && *reason) t2t_note("device cpu: %s", reason);
+    if (!status && *reason) t2t_note("--device auto takes the CPU: %s", reason);
     return status;
 }
 

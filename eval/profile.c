@@ -50,6 +50,7 @@ static enum t2t_status add_layer_rows(struct profile *profile, size_t run, size_
     if (!status) status = add_row(profile, PART_ATTENTION, run, layer, "attention");
     if (!attention_method(profile->runs->plan[run].layer[layer].kind)->steps) return status;
     if (!status) status = add_row(profile, PART_STEP, run, layer, "random numbers");
+    if (profile->options.device.ops->tick) return status; /* its clocks are between operations, not inside */
     for (size_t step = 0; step < ATTENTION_STEPS && !status; step++)
         status = add_row(profile, PART_STEP, run, layer, attention_step_name((enum attention_step)step));
     return status;

@@ -2,10 +2,12 @@
 #include "layers/devices.h"
 
 #include <dlfcn.h>
+#include <elf.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define MODULE_FILE "libt2tvit_cuda.so"
@@ -34,6 +36,20 @@ static bool find_module(const char *wanted, char path[PATH_MAX])
     return found_in(program, "", path) || found_in(program, "../lib/", path);
 }
 
+/* Whether a library is all there: the loader maps what its headers promise, and touching what a file lacks is a fault. An
+ * ELF file ends with the table of its sections. */
+static bool is_whole(const char *path)
+{
+    Elf64_Ehdr header;
+    struct stat file;
+    FILE *library = fopen(path, "rbe");
+    const bool is_read = library && fread(&header, sizeof header, 1, library) == 1 && !fstat(fileno(library), &file);
+    if (library) fclose(library);
+    if (!is_read || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) return true; /* the loader says what it is not */
+    return header.e_shoff <= (uint64_t)file.st_size &&
+           (uint64_t)file.st_size - header.e_shoff >= (uint64_t)header.e_shnum * header.e_shentsize;
+}
+
 /* NULL and the reason where there is none. An open module stays open: its threads may outlive any session. */
 static const struct t2t_module *open_module(char *reason)
 {
@@ -48,6 +64,11 @@ static const struct t2t_module *open_module(char *reason)
     if (!find_module(wanted, path)) {
         snprintf(reason, T2T_REASON_BYTES, "no module: %s has no " MODULE_FILE,
             wanted && *wanted ? "$T2TVIT_MODULES" : "the folder of the program or ../lib");
+        return NULL;
+    }
+    if (!is_whole(path)) {
+        snprintf(
+            reason, T2T_REASON_BYTES, "the module cannot be loaded: %.300s is cut short; copy or build it again", path);
         return NULL;
     }
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);

@@ -74,8 +74,11 @@ static void profiles(void **state)
             const json_t *profile = json_array_get(at(report, "batches"), batch), *row;
             assert_true((strstr(text_at(profile, "device"), "CUDA graphs") != NULL) == graph);
             size_t index, layers = 0;
-            json_array_foreach(at(profile, "rows"), index, row) if (strcmp(text_at(row, "part"), "layer") == 0)
+            json_array_foreach(at(profile, "rows"), index, row)
             {
+                if (strcmp(text_at(row, "part"), "step") == 0) /* the device times no other */
+                    assert_string_equal(text_at(row, "name"), "random numbers");
+                if (strcmp(text_at(row, "part"), "layer") != 0) continue;
                 layers++;
                 assert_true(json_number_value(json_array_get(at(at(row, "ms"), "rounds"), 0)) > 0);
             }
@@ -88,7 +91,7 @@ static void profiles(void **state)
 static void refusals(void **state)
 {
     (void)state;
-    REFUSED(EVAL("-q", shop.pictures, "--device", "cuda:1"), 5, "there are 1 CUDA devices");
+    REFUSED(EVAL("-q", shop.pictures, "--device", "cuda:1"), 5, "there is one CUDA device, cuda:0");
     REFUSED(EVAL("-q", shop.pictures, "--device", "cuda", "-a", "kde-theory"), 2, "use --device cpu");
     REFUSED(EVAL("-q", shop.pictures, "--device", "cpu", "--cuda-graph"), 2, "the CPU has no CUDA graphs");
     setenv("T2TVIT_MODULES", shop.folder, 1);

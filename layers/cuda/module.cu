@@ -37,7 +37,10 @@ size_t probe(const struct layer_device_options *options, char *reason, size_t by
         return 0;
     }
     if (number >= static_cast<size_t>(count)) {
-        snprintf(reason, bytes, "there are %d CUDA devices, cuda:0 to cuda:%d", count, count - 1);
+        if (count == 1)
+            snprintf(reason, bytes, "there is one CUDA device, cuda:0");
+        else
+            snprintf(reason, bytes, "there are %d CUDA devices, cuda:0 to cuda:%d", count, count - 1);
         return 0;
     }
     error = cudaSetDevice(static_cast<int>(number));

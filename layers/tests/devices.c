@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -64,6 +65,29 @@ static void without_a_driver(void **state)
     refused("no NVIDIA driver");
 }
 
+/* A copy that was interrupted would end the program once it is touched. */
+static void cut_short(void)
+{
+    char folder[] = "/tmp/t2tvit_devices_XXXXXX", path[64];
+    static char bytes[1 << 20];
+    FILE *whole = fopen(MODULES "/usable/libt2tvit_cuda.so", "rb");
+    assert_non_null(whole);
+    assert_non_null(mkdtemp(folder));
+    const size_t count = fread(bytes, 1, sizeof bytes, whole);
+    fclose(whole);
+    snprintf(path, sizeof path, "%s/libt2tvit_cuda.so", folder);
+    setenv("T2TVIT_MODULES", folder, 1);
+    for (size_t length = 64; length < count; length += (count - 64) / 5) {
+        FILE *part = fopen(path, "wb");
+        assert_non_null(part);
+        assert_int_equal(fwrite(bytes, 1, length, part), length);
+        fclose(part);
+        refused("is cut short");
+    }
+    remove(path);
+    rmdir(folder);
+}
+
 static void modules(void **state)
 {
     (void)state;
@@ -75,6 +99,7 @@ static void modules(void **state)
         use_module(kinds[i][0]);
         refused(kinds[i][1]);
     }
+    cut_short();
     use_module("usable");
     expect("cuda", "cuda", T2T_OK, "");
     expect("cuda:1", "cuda", T2T_OK, "");
