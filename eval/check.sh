@@ -39,7 +39,7 @@ sh eval/check_includes.sh
 
 say "gcc, warnings as errors, all tests"
 build gcc -DCMAKE_C_COMPILER=gcc
-run gcc
+run gcc -j "$jobs"
 
 say "all tests again with each instruction set that this processor has, but for those that run none of its kernels"
 for level in c avx2 avx512 avx512_bf16 amx_bf16; do
@@ -55,7 +55,7 @@ sh eval/check_readme.sh
 
 say "clang, warnings as errors, all tests"
 build clang -DCMAKE_C_COMPILER=clang -DCMAKE_CUDA_ARCHITECTURES=90
-run clang -E 'golden_models|cuda_faults|cuda_ptx'
+run clang -j "$jobs" -E 'golden_models|cuda_faults|cuda_ptx'
 
 say "gcc, address and undefined sanitizers, all tests"
 build address -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DT2T_SANITIZE=address,undefined
