@@ -24,8 +24,8 @@ enum { BOUND_BY_PRODUCTS, BOUND_BY_MEMORY, BOUND_BY_EXPONENTIALS, BOUND_BY_LAUNC
 /* One attention of a batch. */
 struct attention_work {
     double flop;
-    double
-        tensor_flop; /* of those, what tensor cores multiply in half precision: the rest is float32 in every format */
+    /* Of those, what tensor cores multiply in half precision; the rest is float32 in every format. */
+    double tensor_flop;
     double exponentials;
     double numbers; /* read or written, at least once each */
     size_t kernels; /* as many as the CUDA device queues; 0: it does not run the method */

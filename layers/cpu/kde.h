@@ -1,5 +1,5 @@
-/* What the steps of KDEformer share: blocks (kde_blocks.c), order (kde_order.c), probabilities of keys (kde_norm.c, kde_pilot.c), samples
- * (kde_samples.c), and the attention over blocks and samples (kde_attention.c).
+/* What the steps of KDEformer share: blocks (kde_blocks.c), order (kde_order.c), probabilities of keys (kde_norm.c,
+ * kde_pilot.c), samples (kde_samples.c), and the attention over blocks and samples (kde_attention.c).
  *
  * The blocks are cut into 1, 2 or 4 groups of consecutive blocks; each group has samples of its own.
  */
@@ -50,9 +50,8 @@ struct kde_unit {
 /* Memory of one thread. */
 struct kde_thread {
     struct query_tile tile;
-    float *k,
-        *v; /* [samples + bucket, head_dim], [samples + bucket, value_dim]: a group's samples, then a block's keys */
-    float *bias;                        /* [samples + bucket] */
+    float *k, *v; /* [samples + bucket, head_dim or value_dim]: a group's samples, then a block's keys */
+    float *bias;  /* [samples + bucket] */
     bfloat16_pair *packed_k, *packed_v; /* in bfloat16, instead of k and v */
 };
 

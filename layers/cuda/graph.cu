@@ -2,7 +2,7 @@
  * launched whole.
  *
  * The first turn is plain because it prepares what a capture must not: the driver loads kernels when they are first
- * launched, products choose algorithms, events are made. Copies of draws are nodes that read pinned memory, which the host
+ * launched, events are made. Copies of draws are nodes that read pinned memory, which the host
  * fills anew before each launch; events are nodes, so that layers are timed in a graph as well.
  */
 #include "layers/cuda/cuda_device.h"
